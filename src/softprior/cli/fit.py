@@ -1,0 +1,151 @@
+"""Train one run.
+
+Every field of a recipe is an option; --config takes them from a YAML or JSON file (such as the
+recipe.json of a finished run), and options given beside it win. A finished run is not repeated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from softprior import checks, diagnostics, priors
+from softprior.engines import with_teachers
+from softprior.report import Section, terminal
+from softprior.studies._kit import Column, Table, method
+from softprior.training import Recipe, Run, Store, fit
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """One option for each field of a recipe, one for each field of each prior."""
+    parser.add_argument("--config", action="config", help="YAML or JSON file with these options")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"), help="the run goes to OUT/runs/<digest>/"
+    )
+    parser.add_class_arguments(Recipe, None, skip={"prior", "teacher"})
+    parser.add_argument(
+        "--teacher",
+        type=str | dict | None,
+        default=None,
+        help="ema, memory, or the folder of a finished run (an earlier generation)",
+    )
+    known = priors.found()
+    parser.add_argument(
+        "--prior.name", type=str | None, help=f"{', '.join(known)}; short: --prior NAME"
+    )
+    for field, owners in _prior_fields().items():
+        kind = get_type_hints(known[owners[0]])[field]
+        parser.add_argument(
+            f"--prior.{field}", type=kind | None, help=f"of prior {', '.join(owners)}"
+        )
+
+
+def shorthand(given: Sequence[str]) -> list[str]:
+    """``--prior beta`` is short for ``--prior.name beta``."""
+    swap = {"--prior": "--prior.name"}
+    return [
+        f"--prior.name{word[7:]}" if word.startswith("--prior=") else swap.get(word, word)
+        for word in given
+    ]
+
+
+def run(options: Namespace) -> int:
+    """Train, then print what became of it."""
+    recipe = recipe_from(options)
+    store = Store(options.out / "runs")
+    store.sweep()
+    console = Console()
+    found = store.get(recipe)
+    if found is None:
+        found = _watched(recipe, store)
+    terminal.show([_scores(found)], console)
+    console.print(f"run: {found.path}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def recipe_from(options: Namespace) -> Recipe:
+    """The recipe that the options ask for; what is wrong with it is told before any training."""
+    values: dict[str, Any] = dict(options.as_dict())
+    for name in ("config", "out"):
+        values.pop(name, None)
+    prior = {k: v for k, v in (values.get("prior") or {}).items() if v is not None}
+    if prior and "name" not in prior:
+        raise ValueError(
+            f"--prior.{next(iter(prior))} needs to know which prior: add --prior NAME "
+            f"({', '.join(priors.found())})"
+        )
+    if prior.get("name") in ("none", "ce"):
+        prior = {}
+    values["prior"] = prior or None
+    if isinstance(values["teacher"], str) and values["teacher"] not in ("ema", "memory"):
+        values["teacher"] = _recipe_in(values["teacher"])
+    return Recipe.from_dict(values)
+
+
+def _recipe_in(name: str) -> dict[str, Any]:
+    path = Path(name)
+    path = path / "recipe.json" if path.is_dir() else path
+    if not path.is_file():
+        known = checks.unknown("teacher", name, ("ema", "memory"))
+        raise ValueError(f"{known}, or the folder of a finished run ({path} does not exist)")
+    try:
+        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a recipe in JSON: {error}") from error
+    return values
+
+
+def _prior_fields() -> dict[str, list[str]]:
+    fields: dict[str, list[str]] = {}
+    for name, member in priors.found().items():
+        for field in dataclasses.fields(member):
+            fields.setdefault(field.name, []).append(name)
+    return fields
+
+
+def _watched(recipe: Recipe, store: Store) -> Run:
+    """Train with a progress bar over the epochs of the run and of the teachers it still needs."""
+    missing = [r for r in with_teachers([recipe]) if store.get(r) is None]
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    ) as progress:
+        task = progress.add_task("epochs", total=sum(r.epochs for r in missing))
+
+        def tick(row: dict[str, float]) -> None:
+            said = f"loss {row['loss']:.3f}, validation {row['validation_accuracy']:.1%}"
+            progress.update(task, advance=1, description=said)
+
+        return fit(recipe, store, tick)
+
+
+def _scores(run: Run) -> Section:
+    """Every diagnostic on the test set, best and last epoch."""
+    best, last = (diagnostics.diagnose(*run.predictions("test", e)) for e in ("best", "last"))
+    table = Table(
+        key="scores",
+        title="Test set",
+        caption=f"Best epoch by validation accuracy: {run.outcome['best_epoch']} of "
+        f"{run.recipe.epochs}. Fractions; entropies in nats; the temperature is fitted on the "
+        "test set itself here.",
+        columns=(
+            Column(name="Diagnostic"),
+            Column(name="Best epoch", digits=4),
+            Column(name="Last epoch", digits=4),
+        ),
+        rows=[(name, best[name], last[name]) for name in best],
+    )
+    return Section(
+        name=run.recipe.digest,
+        title=f"{run.recipe.dataset}, {run.recipe.model}, {method(run.recipe)}",
+        scale="",
+        seeds=0,
+        command="",
+        items=[table],
+    )

@@ -1,0 +1,50 @@
+"""List priors, teachers, data sets, networks and studies.
+
+Each is found by its file: a prior dropped into the package's priors/ appears here by itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+from rich.table import Table
+
+from softprior import priors, studies, teachers
+from softprior.training import data, models
+
+
+def arguments(parser: ArgumentParser) -> None:
+    """This command has no options."""
+
+
+def run(options: Namespace) -> int:
+    """Print every family with a line on each member."""
+    console = Console(highlight=False)
+    families = {
+        "priors": {name: _prior(member) for name, member in priors.found().items()},
+        "teachers": {name: _line(member) for name, member in teachers.found().items()},
+        "data sets": {name: _line(load) for name, load in data.DATASETS.items()},
+        "networks": {name: _line(build) for name, build in models.found().items()},
+        "studies": {name: studies.about(study)["Title"] for name, study in studies.found().items()},
+    }
+    for family, members in families.items():
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(min_width=14, no_wrap=True)
+        for name, text in members.items():
+            grid.add_row(f"  [bold]{name}[/bold]", text)
+        console.print(f"[bold]{family}[/bold]")
+        console.print(grid)
+        console.print()
+    return 0
+
+
+def _line(member: object) -> str:
+    return (inspect.getdoc(member) or "").strip().splitlines()[0].rstrip(".")
+
+
+def _prior(member: type) -> str:
+    fields = ", ".join(f"{f.name}={f.default!r}" for f in dataclasses.fields(member))
+    return f"{_line(member)}\n[dim]{fields}[/dim]".replace("[0", "\\[0")

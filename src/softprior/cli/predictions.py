@@ -1,0 +1,253 @@
+"""Predictions from a file: logits or probabilities of a set of samples, and their labels."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from softprior import checks
+
+_COLUMN = re.compile(r"(logit|prob)_(\d+)")
+
+
+def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
+    """Logits or log-probabilities (n, K) and labels int64 (n,) from an npz, CSV or Parquet file.
+
+    * ``.npz``: arrays ``logits`` or ``probs`` (n, K) and ``labels`` (n,). Pickled objects are
+      never loaded.
+    * ``.csv``, ``.parquet``: a column ``label`` and one column per class, ``logit_0`` to
+      ``logit_{K-1}`` or ``prob_0`` to ``prob_{K-1}``, in any order; other columns are ignored.
+
+    Labels are class indices; floats of integral value are accepted. Logits must be finite; they
+    stay float32 or become float64. Probabilities must be ≥ 0 and sum to 1 within 1e-3 (what
+    rounding in a CSV leaves; log-softmax of the result normalises them), and are returned as
+    float64 log-probabilities, those below the smallest normal number raised to it: log 0 is
+    taken as -708.4.
+
+    Rows are counted from 0, a CSV's header not included.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: anything else that is wrong with it, in one line that begins with its path.
+    """
+    path = Path(path)
+    readers = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file")
+    if path.is_dir():
+        raise ValueError(f"{path}: is a directory, wanted one of its files ({', '.join(readers)})")
+    suffix = path.suffix.lower()
+    try:
+        if suffix not in readers:
+            raise ValueError(checks.unknown("kind of file", suffix, readers))
+        if path.stat().st_size == 0:
+            raise ValueError("the file is empty")
+        scores, are_probabilities, labels = readers[suffix](path)
+        logits = _logits(scores, are_probabilities)
+        return logits, _labels(logits, labels)
+    except (ValueError, TypeError, OSError, RuntimeError, zipfile.BadZipFile) as error:
+        # Libraries' own errors may have many lines; the first says what is wrong.
+        raise ValueError(f"{path}: {(str(error).splitlines() or ['unreadable'])[0]}") from error
+
+
+def _read_npz(path: Path) -> tuple[Any, bool, Any]:
+    import numpy as np
+
+    if not zipfile.is_zipfile(path):
+        raise ValueError(
+            "not an npz archive, or truncated; write it again with "
+            "numpy.savez(path, logits=..., labels=...)"
+        )
+    with np.load(path, allow_pickle=False) as archive:
+        found = ", ".join(map(repr, archive.files)) or "none"
+        kind = _one_kind([name for name in ("logits", "probs") if name in archive], found)
+        if "labels" not in archive:
+            raise ValueError(f"no array 'labels', wanted class indices (n,); arrays: {found}")
+        arrays = []
+        for name in (kind, "labels"):
+            try:
+                arrays.append(np.asarray(archive[name]))
+            except ValueError as error:
+                if "allow_pickle" not in str(error):
+                    raise ValueError(f"array {name!r} is corrupt: {error}") from error
+                raise ValueError(
+                    f"array {name!r} holds Python objects (pickle), which are never loaded; "
+                    "save an array of numbers"
+                ) from error
+            except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+                raise ValueError(f"array {name!r} is corrupt: {error}") from error
+    scores, labels = arrays
+    if scores.ndim != 2:
+        raise ValueError(f"{kind!r} must have shape (n, K), got {scores.shape}")
+    if labels.shape != scores.shape[:1]:
+        hint = ""
+        if labels.shape == (len(scores), 1):
+            hint = "; use labels.squeeze(1)"
+        elif labels.shape == scores.shape:
+            hint = "; class indices are wanted: labels.argmax(1)"
+        raise ValueError(
+            f"'labels' must have shape ({len(scores)},) to go with {kind!r} {scores.shape}, "
+            f"got {labels.shape}{hint}"
+        )
+    for name, array in ((kind, scores), ("labels", labels)):
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"{name!r} must hold numbers, got dtype {array.dtype}")
+    return scores, kind == "probs", labels
+
+
+def _read_csv(path: Path) -> tuple[Any, bool, Any]:
+    csv = _arrow("pyarrow.csv")
+    # Only an empty cell is missing: "NaN" stays a number and is reported as one.
+    options = csv.ConvertOptions(null_values=[""], strings_can_be_null=True)
+    # One thread, because several do not know in which row a line has too few cells.
+    reading = csv.ReadOptions(use_threads=False)
+    return _from_table(csv.read_csv(path, read_options=reading, convert_options=options))
+
+
+def _read_parquet(path: Path) -> tuple[Any, bool, Any]:
+    with _arrow("pyarrow.parquet").ParquetFile(path) as file:
+        return _from_table(file.read())
+
+
+def _arrow(module: str) -> Any:
+    """A module of pyarrow, which has no types."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            "CSV and Parquet files need pyarrow: pip install 'softprior[study]'"
+        ) from error
+
+
+def _from_table(table: Any) -> tuple[Any, bool, Any]:
+    import numpy as np
+
+    names = table.column_names
+    shown = ", ".join(map(repr, names[:12])) + (", …" if len(names) > 12 else "")
+    if "label" not in names:
+        raise ValueError(f"no column 'label', wanted class indices; columns: {shown}")
+    columns: dict[str, dict[int, str]] = {}
+    for name in names:
+        if match := _COLUMN.fullmatch(name):
+            place = columns.setdefault(match[1], {})
+            if int(match[2]) in place:
+                raise ValueError(f"two columns for class {int(match[2])}: {name!r} is the second")
+            place[int(match[2])] = name
+    kind = _one_kind(sorted(columns), shown, tables=True)
+    places = columns[kind]
+    missing = [c for c in range(max(places) + 1) if c not in places]
+    if missing:
+        raise ValueError(
+            f"no column '{kind}_{missing[0]}', but there is '{places[max(places)]}': classes must "
+            "be numbered from 0 without gaps"
+        )
+    wanted = ["label", *(places[c] for c in range(len(places)))]
+    if names.count("label") > 1:
+        raise ValueError(f"there are {names.count('label')} columns 'label', wanted one")
+    if table.num_rows == 0:
+        raise ValueError("there are no rows")
+    labels, *scores = (_numbers(name, table.column(name)) for name in wanted)
+    return np.column_stack(scores), kind == "prob", labels
+
+
+def _numbers(name: str, column: Any) -> Any:
+    """A column as a NumPy array of numbers."""
+    types = _arrow("pyarrow").types
+    if column.null_count:
+        row = column.is_null().to_pylist().index(True)
+        raise ValueError(f"column {name!r}, row {row}: the cell is empty, wanted a number")
+    kind = column.type
+    if types.is_decimal(kind):
+        column = column.cast("float64")
+    elif not (types.is_integer(kind) or types.is_floating(kind)):
+        for row, cell in enumerate(column.to_pylist()):
+            if not _is_number(cell):
+                raise ValueError(f"column {name!r}, row {row}: {cell!r} is not a number")
+        raise ValueError(f"column {name!r} holds {kind}, wanted numbers")
+    return column.to_numpy()
+
+
+def _is_number(cell: object) -> bool:
+    try:
+        float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return not isinstance(cell, bool)
+
+
+def _one_kind(kinds: list[str], found: str, *, tables: bool = False) -> str:
+    """The one of logits and probabilities that is there; ``found`` lists what the file has."""
+    unit = "columns" if tables else "arrays"
+    logits, probabilities = ("logit_0, …", "prob_0, …") if tables else ("'logits'", "'probs'")
+    if len(kinds) == 1:
+        return kinds[0]
+    if kinds:
+        raise ValueError(
+            f"both {logits} and {probabilities} are there, keep one of them; {unit}: {found}"
+        )
+    raise ValueError(
+        f"neither {logits} nor {probabilities} is there, wanted one of them; {unit}: {found}"
+    )
+
+
+def _logits(scores: Any, are_probabilities: bool) -> Tensor:
+    """Scores (n, K) as finite logits or log-probabilities."""
+    import numpy as np
+
+    rows, classes = scores.shape
+    if rows == 0:
+        raise ValueError("there are no rows")
+    if classes < 2:
+        raise ValueError(
+            f"there is K = {classes} class, wanted at least 2: for a binary model give both "
+            "classes, logits 0 and f or probabilities 1 - p and p"
+        )
+    keep = scores.dtype.kind == "f" and scores.dtype.itemsize <= 4 and not are_probabilities
+    # A fresh array in the machine's byte order, as torch wants it.
+    values = torch.from_numpy(scores.astype(np.float32 if keep else np.float64))
+    if not are_probabilities:
+        checks.finite_logits(values)
+        return values
+    wrong = ~(values >= 0) | values.isinf()  # NaN too
+    if bool(wrong.any()):
+        row, column = wrong.nonzero()[0].tolist()
+        raise ValueError(
+            f"probabilities must be ≥ 0 and finite, got {values[row, column].item():g} in row "
+            f"{row}, class {column}; if these are logits, name them so"
+        )
+    sums = values.sum(1)
+    off = (sums - 1).abs() > 1e-3
+    if bool(off.any()):
+        row = int(off.nonzero()[0])
+        raise ValueError(
+            f"probabilities must sum to 1 over the classes (within 1e-3), row {row} sums to "
+            f"{sums[row].item():.6g}; if these are logits, name them so"
+        )
+    return values.clamp_(min=sys.float_info.min).log_()
+
+
+def _labels(logits: Tensor, labels: Any) -> Tensor:
+    """Labels (n,) as int64, in range."""
+    import numpy as np
+
+    if labels.dtype.kind == "f":
+        fractional = ~(np.isfinite(labels) & (labels == np.floor(labels)))
+        if fractional.any():
+            row = int(fractional.argmax())
+            raise ValueError(f"labels must be integers, got {labels[row]:g} in row {row}")
+    wrong = (labels < 0) | (labels >= logits.shape[1])
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(
+            f"labels must be in 0..{logits.shape[1] - 1} (K = {logits.shape[1]}), got "
+            f"{labels[row]:g} in row {row}"
+        )
+    return torch.from_numpy(labels.astype(np.int64))

@@ -1,0 +1,172 @@
+"""Runs side by side on one machine, each in a single-thread process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from softprior.training import Recipe, Store
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A run that did not finish, and why."""
+
+    recipe: Recipe
+    message: str
+
+
+def with_teachers(recipes: Iterable[Recipe]) -> list[Recipe]:
+    """The recipes and every teacher behind them, each once, teachers before students."""
+    ordered: dict[str, Recipe] = {}
+
+    def add(recipe: Recipe) -> None:
+        if isinstance(recipe.teacher, Recipe):
+            add(recipe.teacher)
+        ordered.setdefault(recipe.digest, recipe)
+
+    for recipe in recipes:
+        add(recipe)
+    return list(ordered.values())
+
+
+class LocalEngine:
+    """N single-thread worker processes: on small networks faster than one with N threads.
+
+    Args:
+        workers: processes at a time; None is one for each core this process may use.
+    """
+
+    def __init__(self, workers: int | None = None) -> None:
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers must be at least 1, got {workers}")
+        self.workers = workers or len(os.sched_getaffinity(0))
+
+    def run(
+        self,
+        recipes: Iterable[Recipe],
+        store: Store,
+        on_event: Callable[[Recipe, str], None] = lambda recipe, event: None,
+    ) -> list[Failure]:
+        """Run what the store does not hold yet; a shared teacher is trained once.
+
+        ``on_event`` hears ("epoch" | "done" | "failed") of each recipe, in the calling thread.
+        A failed run does not stop the others, except the students it should have taught.
+        An interrupt stops the workers; what has finished stays finished.
+        """
+        store.sweep()
+        waiting = [r for r in with_teachers(recipes) if store.get(r) is None]
+        failures: list[Failure] = []
+        if not waiting:
+            return failures
+        tasks: queue.SimpleQueue[Recipe | None] = queue.SimpleQueue()
+        events: queue.SimpleQueue[tuple[Recipe, dict[str, Any]]] = queue.SimpleQueue()
+        crew = [_Worker(store, tasks, events) for _ in range(min(self.workers, len(waiting)))]
+        running: set[str] = set()
+        try:
+            while waiting or running:
+                for recipe in list(waiting):
+                    teacher = recipe.teacher if isinstance(recipe.teacher, Recipe) else None
+                    if any(f.recipe == teacher for f in failures):
+                        waiting.remove(recipe)
+                        failures.append(Failure(recipe, "its teacher's run failed"))
+                        on_event(recipe, "failed")
+                    elif teacher is None or store.get(teacher) is not None:
+                        waiting.remove(recipe)
+                        running.add(recipe.digest)
+                        tasks.put(recipe)
+                if not running:
+                    continue
+                recipe, event = events.get()
+                if event["event"] != "epoch":
+                    running.discard(recipe.digest)
+                if event["event"] == "failed":
+                    failures.append(Failure(recipe, event["message"]))
+                on_event(recipe, event["event"])
+        finally:
+            for worker in crew:
+                worker.stop()
+            for worker in crew:  # only now: any of them may take another's signal
+                worker.join()
+        return failures
+
+
+class _Worker(threading.Thread):
+    """Feeds one process with recipes and passes on what it says."""
+
+    def __init__(
+        self,
+        store: Store,
+        tasks: queue.SimpleQueue[Recipe | None],
+        events: queue.SimpleQueue[tuple[Recipe, dict[str, Any]]],
+    ) -> None:
+        super().__init__(daemon=True)
+        self.store, self.tasks, self.events = store, tasks, events
+        self.process: subprocess.Popen[str] | None = None
+        self.stopped = False
+        self.start()
+
+    def run(self) -> None:
+        with tempfile.TemporaryFile("w+") as complaints:
+            while (recipe := self.tasks.get()) is not None and not self.stopped:
+                self._one(recipe, complaints)
+            if self.process is not None:
+                self._ended()
+
+    def _one(self, recipe: Recipe, complaints: Any) -> None:
+        if self.process is None:
+            self.process = self._launched(complaints)
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(recipe.to_dict()) + "\n")
+            self.process.stdin.flush()
+            for line in self.process.stdout:
+                event = json.loads(line)
+                self.events.put((recipe, event))
+                if event["event"] != "epoch":
+                    return
+        except BrokenPipeError:
+            pass
+        code = self._ended()
+        self.process = None
+        complaints.seek(0)
+        last = (complaints.read().strip().splitlines() or ["it said nothing"])[-1]
+        message = f"the worker ended with exit status {code}: {last}"
+        self.events.put((recipe, {"event": "failed", "message": message}))
+
+    def _launched(self, complaints: Any) -> subprocess.Popen[str]:
+        # A session of its own: Ctrl-C reaches the parent alone, which then stops the workers.
+        return subprocess.Popen(
+            [sys.executable, "-m", "softprior.engines.worker", str(self.store.root)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=complaints,
+            text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
+            start_new_session=True,
+        )
+
+    def stop(self) -> None:
+        self.stopped = True
+        self.tasks.put(None)
+        if self.process is not None:
+            self.process.terminate()
+
+    def _ended(self) -> int:
+        """Close what was open to the process and say how it ended."""
+        assert self.process is not None
+        for pipe in (self.process.stdin, self.process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.close()
+        return self.process.wait()

@@ -1,0 +1,44 @@
+"""A worker process: recipes come in as lines of JSON, events go out as lines of JSON.
+
+Started by :mod:`softprior.engines.local` as ``python -m softprior.engines.worker STORE``.
+It ends when its input closes, and, since it reports every epoch, soon after its parent dies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import torch
+
+from softprior.training import Recipe, Store, fit
+
+
+def main() -> None:
+    # Events keep the true stdout to themselves; whatever a library prints goes to stderr.
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    torch.set_num_threads(1)  # the parallelism is in the number of workers
+    store = Store(sys.argv[1])
+
+    def tell(event: str, **more: Any) -> None:
+        events.write(json.dumps({"event": event, **more}) + "\n")
+        events.flush()
+
+    for line in sys.stdin:
+        recipe = Recipe.from_dict(json.loads(line))
+        try:
+            fit(recipe, store, on_epoch=lambda row: tell("epoch", row=row))
+        except Exception as error:  # a failed run is reported, and the next one begins
+            tell("failed", message=f"{type(error).__name__}: {error}")
+        else:
+            tell("done")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (BrokenPipeError, KeyboardInterrupt):
+        os._exit(1)  # nobody is left to tell

@@ -1,0 +1,145 @@
+"""The losses by the names the field knows, for whoever wants no theory."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from softprior import checks
+from softprior.counts import TwoLevel
+from softprior.posterior import REDUCTIONS, PosteriorLoss, Reduction, posterior_loss
+from softprior.priors import BetaPrior, TeacherPrior, UniformPrior
+
+
+def label_smoothing(
+    smoothing: float = 0.15, *, reduction: Reduction = "mean", ignore_index: int = -100
+) -> PosteriorLoss:
+    """Label smoothing: ``smoothing / K`` on every class, the rest on the label.
+
+        loss = (1 - s) · CE(y, z) + s · CE(1/K, z)
+
+    The same as ``nn.CrossEntropyLoss(label_smoothing=smoothing)``. For ``1 - ε`` on the label
+    and ``ε / (K - 1)`` elsewhere pass ``matching.uniform_smoothing(ε, K)``.
+
+    >>> label_smoothing(0.15)
+    PosteriorLoss(UniformPrior(strength=0.15), label_weight=0.85, reduction='mean')
+    """
+    checks.number("smoothing", smoothing, 0, 1)
+    return PosteriorLoss(
+        UniformPrior(smoothing),
+        label_weight=1 - smoothing,
+        reduction=reduction,
+        ignore_index=ignore_index,
+    )
+
+
+def self_distillation(
+    temperature: float = 4.0,
+    weight: float = 0.4,
+    *,
+    weighting: Literal["none", "map"] = "none",
+    reduction: Reduction = "mean",
+    ignore_index: int = -100,
+) -> PosteriorLoss:
+    """(Self-)distillation with the usual mix; call it with ``teacher_logits`` as third argument.
+
+        loss = (1 - w) · CE(y, z) + w · CE(softmax(teacher_logits / T), z)
+
+    A weight above 1 (useful under label noise) is :class:`PosteriorLoss` with a
+    :class:`TeacherPrior` and a label weight of one's own: it must not be negative here.
+
+    >>> self_distillation(temperature=4.0, weight=0.4).label_weight
+    0.6
+    """
+    checks.number("weight", weight, 0, 1)
+    return PosteriorLoss(
+        TeacherPrior(weight, temperature, weighting),
+        label_weight=1 - weight,
+        reduction=reduction,
+        ignore_index=ignore_index,
+    )
+
+
+def beta_smoothing(
+    smoothing: float = 0.15,
+    weight: float = 0.6,
+    *,
+    draw: Literal["random", "quantile"] = "random",
+    reduction: Reduction = "mean",
+    ignore_index: int = -100,
+    seed: int = 0,
+) -> PosteriorLoss:
+    """Beta smoothing (teacher-free) with an average true-class target of ``1 - smoothing``.
+
+        loss = (1 - w) · CE(y, z) + w · CE(π, z),   π: b on the label, (1-b)/(K-1) elsewhere,
+        b ~ Beta(w/smoothing - 1, 1), handed out in order of confidence
+
+    Without a third argument samples are ranked by the student's own logits; pass an EMA's or
+    a memory's ``teacher_logits`` to rank by theirs.
+
+    >>> beta_smoothing(0.15, weight=0.6).prior
+    BetaPrior(strength=0.6, a=3.0, draw='random', order='intact')
+    """
+    checks.number("weight", weight, 0, 1, open_low=True)
+    return PosteriorLoss(
+        BetaPrior.matching(smoothing, strength=weight, draw=draw),
+        label_weight=1 - weight,
+        reduction=reduction,
+        ignore_index=ignore_index,
+        seed=seed,
+    )
+
+
+class ConfidencePenalty(nn.Module):
+    """Cross-entropy minus a multiple of the entropy of the prediction (no Dirichlet prior).
+
+        loss = CE(y, z) - strength · H(z),    H(z) = -Σ_c z_c log z_c   in nats
+
+    Args:
+        strength: λ ≥ 0.
+        reduction, ignore_index: as in :func:`posterior_loss`.
+
+    Source: Pereyra et al. 2017; a baseline of the paper's official code.
+
+    >>> loss = ConfidencePenalty(0.1)(torch.zeros(1, 2), torch.tensor([0]))
+    >>> round(loss.item(), 4)  # 0.9 · ln 2
+    0.6238
+    """
+
+    def __init__(
+        self, strength: float = 0.1, *, reduction: Reduction = "mean", ignore_index: int = -100
+    ) -> None:
+        super().__init__()
+        checks.number("strength", strength, 0)
+        checks.choice("reduction", reduction, REDUCTIONS)
+        self.strength = strength
+        self.reduction: Reduction = reduction
+        self.ignore_index = ignore_index
+
+    def forward(
+        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
+    ) -> Tensor:
+        """``teacher_logits`` is accepted, so that criteria can be swapped, and not used."""
+        loss = posterior_loss(
+            logits,
+            labels,
+            TwoLevel(0.0, 0.0),
+            reduction="none",
+            ignore_index=self.ignore_index,
+        )
+        checks.finite_logits(logits)  # a masked class, -inf, has no finite z·log z gradient
+        log_z = torch.log_softmax(logits, -1, dtype=loss.dtype)
+        entropy = -(log_z.exp() * log_z).sum(-1)
+        kept = torch.ones_like(loss, dtype=torch.bool)
+        if not labels.is_floating_point():
+            kept = labels != self.ignore_index
+            entropy = torch.where(kept, entropy, 0.0)
+        loss = loss - self.strength * entropy
+        if self.reduction == "none":
+            return loss
+        return loss.sum() if self.reduction == "sum" else loss.sum() / kept.sum().clamp(min=1)
+
+    def extra_repr(self) -> str:
+        return f"strength={self.strength:g}, reduction={self.reduction!r}"

@@ -1,0 +1,140 @@
+"""results.json: every number of a report, exact and as fractions, for machines."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from softprior.studies._kit import Cell, Claim, Difference, Figure, Measured, Table
+
+FORMAT = 1
+Item: TypeAlias = Table | Figure | Claim
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """One study's part of a report: what it showed, and how it was measured.
+
+    ``about`` holds the study's docstring lines (Claim, Paper, Run, Cost), ``command`` what
+    repeats it, ``facts`` hardware, versions, when it was measured, and wall seconds.
+    """
+
+    name: str
+    title: str
+    about: Mapping[str, str] = field(default_factory=dict)
+    scale: str
+    seeds: int
+    command: str
+    items: Sequence[Item]
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def tables(self) -> list[Table]:
+        return [item for item in self.items if isinstance(item, Table)]
+
+    @property
+    def figures(self) -> list[Figure]:
+        return [item for item in self.items if isinstance(item, Figure)]
+
+    @property
+    def claims(self) -> list[Claim]:
+        return [item for item in self.items if isinstance(item, Claim)]
+
+
+def to_json(sections: Sequence[Section]) -> dict[str, Any]:
+    """The sections as JSON values. What is not a finite number is null."""
+    names = [section.name for section in sections]
+    if len(set(names)) != len(names):
+        raise ValueError(f"sections must have different names, got {names}")
+    return {"format": FORMAT, "studies": {s.name: _section(s) for s in sections}}
+
+
+def write_json(path: Path, sections: Sequence[Section]) -> None:
+    """Write ``results.json`` whole or not at all."""
+    text = json.dumps(to_json(sections), allow_nan=False, ensure_ascii=False, indent=1)
+    replace_text(path, text + "\n")
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write beside ``path``, then rename: a reader sees the old file or the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _section(section: Section) -> dict[str, Any]:
+    return {
+        "title": section.title,
+        "about": dict(section.about),
+        "scale": section.scale,
+        "seeds": section.seeds,
+        "command": section.command,
+        "facts": dict(section.facts),
+        "tables": [_table(table) for table in section.tables],
+        "figures": [_figure(figure) for figure in section.figures],
+        "claims": [
+            {"text": c.text, "verdict": c.verdict, "evidence": c.evidence} for c in section.claims
+        ],
+    }
+
+
+def _table(table: Table) -> dict[str, Any]:
+    for row in table.rows:
+        if len(row) != len(table.columns):
+            raise ValueError(
+                f"table {table.key!r} has {len(table.columns)} columns, "
+                f"its row {row[0] if row else ''!r} has {len(row)} cells"
+            )
+    return {
+        "key": table.key,
+        "title": table.title,
+        "caption": table.caption,
+        "columns": [
+            {"name": c.name, "digits": c.digits, "percent": c.percent, "better": c.better}
+            for c in table.columns
+        ],
+        "rows": [[_cell(cell) for cell in row] for row in table.rows],
+    }
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    return {
+        "key": figure.key,
+        "title": figure.title,
+        "caption": figure.caption,
+        "alt": figure.alt,
+        "data": _plain(figure.data),
+    }
+
+
+def _cell(cell: Cell) -> Any:
+    if isinstance(cell, (Measured, Difference)):
+        return _plain(vars(cell))
+    return _plain(cell)
+
+
+def _plain(value: Any) -> Any:
+    """JSON values only: arrays and tensors become lists, numbers that are not finite null."""
+    if value is None or isinstance(value, (str, bool)):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, (Measured, Difference)):
+        return _plain(vars(value))
+    if isinstance(value, Mapping):
+        return {str(key): _plain(v) for key, v in value.items()}
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    raise TypeError(f"results.json holds numbers, texts, lists and dicts, got {type(value)!r}")

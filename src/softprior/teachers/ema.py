@@ -1,0 +1,97 @@
+"""The exponential moving average of the student."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from softprior import checks
+from softprior.teachers.base import Teacher, frozen_copy, unwrapped
+
+
+class EMATeacher(Teacher):
+    """A network whose weights follow the student's: mean teacher, and who ranks Beta smoothing.
+
+        θ_ema ← d_t · θ_ema + (1 - d_t) · θ,    d_t = min(1 - 1/(t + 1), decay),  t = 1, 2, …
+
+    so the first update averages the two and early weights are soon forgotten.
+
+    Args:
+        network: where the average starts: a copy of it is kept. Pass the student; or another
+            network of the same architecture for the official code's start from random weights.
+        decay: in [0, 1).
+        warmup: False uses ``decay`` from the first step.
+        buffers: ``"average"`` (running statistics are averaged like weights; integers copied),
+            ``"copy"`` (taken from the student), or ``"own"`` (left to the EMA network's own
+            forward passes, as in the official code together with ``training=True``).
+        training: run the network in train mode (official code), not in eval mode.
+
+    Source: paper, section 5, and its official code; starting from the student's weights, eval
+    mode and averaged buffers: ours.
+
+    >>> student = nn.Linear(3, 2)
+    >>> teacher = EMATeacher(student, decay=0.999)
+    >>> logits = student(torch.ones(4, 3))
+    >>> teacher.observe(student, logits, torch.zeros(4).long(), torch.arange(4))
+    >>> teacher.updates
+    1
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        decay: float = 0.999,
+        *,
+        warmup: bool = True,
+        buffers: Literal["average", "copy", "own"] = "average",
+        training: bool = False,
+    ) -> None:
+        super().__init__()
+        checks.number("decay", decay, 0, 1)
+        if decay == 1:
+            raise ValueError("decay must be in [0, 1), got 1: the average would never move")
+        checks.choice("buffers", buffers, ("average", "copy", "own"))
+        self.network = frozen_copy(network, training=training)
+        self.decay = decay
+        self.warmup = warmup
+        self.buffer_rule = buffers
+        self.updates = 0
+
+    @torch.no_grad()
+    def forward(self, inputs: Tensor, index: Tensor | None = None) -> Tensor:
+        logits: Tensor = self.network(inputs)
+        return logits
+
+    @torch.no_grad()
+    def observe(self, model: nn.Module, logits: Tensor, labels: Tensor, index: Tensor) -> None:
+        student = unwrapped(model)
+        mine, theirs = _paired(self.network.parameters(), student.parameters())
+        buffers = _paired(self.network.buffers(), student.buffers())
+        self.updates += 1
+        decay = min(1 - 1 / (self.updates + 1), self.decay) if self.warmup else self.decay
+        for to, of in zip(*buffers, strict=True):
+            if self.buffer_rule == "average" and to.is_floating_point():
+                mine.append(to)
+                theirs.append(of)
+            elif self.buffer_rule != "own":
+                to.copy_(of)
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
+
+    def get_extra_state(self) -> Tensor:
+        return torch.tensor(self.updates)
+
+    def set_extra_state(self, state: Any) -> None:
+        self.updates = int(state)
+
+
+def _paired(mine: Iterable[Tensor], theirs: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    ours, others = list(mine), [t.detach() for t in theirs]
+    if [t.shape for t in ours] != [t.shape for t in others]:
+        raise ValueError(
+            "the student's architecture is not that of the EMA network: "
+            f"{len(others)} tensors against {len(ours)}, or other shapes"
+        )
+    return ours, others

@@ -1,0 +1,7 @@
+"""One training run: its recipe, its data, its network, the loop, and where it is stored."""
+
+from softprior.training.fit import fit
+from softprior.training.recipe import Recipe, generations
+from softprior.training.store import Run, Store
+
+__all__ = ["Recipe", "Run", "Store", "fit", "generations"]

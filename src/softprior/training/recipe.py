@@ -1,0 +1,213 @@
+"""One training run as a frozen value; a generation is a recipe whose teacher is a recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from softprior import checks, priors
+from softprior.priors import Prior, TeacherPrior
+from softprior.training import data, models
+
+FORMAT = 1  # of the JSON; part of the digest, so a change of meaning changes every digest
+
+LIVE_TEACHERS = ("ema", "memory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Everything that decides a run, and nothing else: equal recipes give equal runs.
+
+    Attributes:
+        dataset: name of a data set; ``softprior list`` shows them.
+        model: name of a network; ``softprior list`` shows them.
+        prior: imaginary labels; none is cross-entropy.
+        label_weight: weight of the real label; ``1 - strength`` is the usual mix.
+        confidence_penalty: subtract this multiple of the prediction's entropy (no prior then).
+        teacher: who advises the prior: "ema", "memory", or the recipe of an earlier generation.
+        match_smoothing: replace the teacher prior's temperature by the one at which its votes
+            smooth by this much on average; found once, when the teacher is trained.
+        epochs: passes over the training set.
+        batch_size: samples a step; a last batch of one sample joins the one before it.
+        learning_rate: of SGD at the start.
+        momentum: of SGD, no Nesterov.
+        weight_decay: on every parameter.
+        milestones: fractions of training after which the learning rate is divided by ten.
+        ema_decay: of the "ema" teacher.
+        validation: fraction of the training set held out, stratified, drawn from the seed.
+        seed: of everything random: split, order, initialisation, draws.
+        initialisation: which of the seed's initialisations: 0, 1, …; all else stays equal.
+    """
+
+    dataset: str = "digits"
+    model: str = "mlp"
+    prior: Prior | None = None
+    label_weight: float = 1.0
+    confidence_penalty: float = 0.0
+    teacher: Recipe | Literal["ema", "memory"] | None = None
+    match_smoothing: float | None = None
+    epochs: int = 30
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    milestones: tuple[float, ...] = (1 / 3, 2 / 3)
+    ema_decay: float = 0.999
+    validation: float = 0.1
+    seed: int = 0
+    initialisation: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "milestones", tuple(float(m) for m in self.milestones))
+        _ranges(self)
+        _compositions(self)
+
+    @property
+    def generation(self) -> int:
+        """How many frozen teachers stand behind this run."""
+        return self.teacher.generation + 1 if isinstance(self.teacher, Recipe) else 0
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that name the run: SHA-256 of the recipe as JSON."""
+        text = json.dumps({"format": FORMAT, **self.to_dict()}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values; :meth:`from_dict` is the inverse."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["milestones"] = list(self.milestones)
+        if self.prior is not None:
+            values["prior"] = {"name": _short_name(self.prior), **dataclasses.asdict(self.prior)}
+        if isinstance(self.teacher, Recipe):
+            values["teacher"] = self.teacher.to_dict()
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """From plain JSON values; an unknown name is an error that lists the known ones.
+
+        >>> from softprior import BetaPrior
+        >>> recipe = Recipe(prior=BetaPrior(a=5), label_weight=0.4, teacher="ema")
+        >>> Recipe.from_dict(recipe.to_dict()) == recipe
+        True
+        """
+        values = dict(values)
+        known = [f.name for f in dataclasses.fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ValueError(checks.unknown("field of a recipe", name, known))
+        if isinstance(values.get("prior"), Mapping):
+            values["prior"] = _prior_from(values["prior"])
+        if isinstance(values.get("teacher"), Mapping):
+            values["teacher"] = cls.from_dict(values["teacher"])
+        if "milestones" in values:
+            values["milestones"] = tuple(values["milestones"])
+        return cls(**values)
+
+
+def generations(recipe: Recipe, prior: Prior, n: int) -> Iterator[Recipe]:
+    """``recipe`` and then n - 1 students, each taught by the one before it.
+
+    Every student has ``prior`` and no label of its own (``label_weight=0``), as in sequential
+    self-distillation (paper, figure 1); each has its own initialisation, and all share the
+    seed's split.
+
+    >>> chain = list(generations(Recipe(), TeacherPrior(strength=1.0, temperature=1.0), 3))
+    >>> [r.generation for r in chain], chain[2].teacher == chain[1]
+    ([0, 1, 2], True)
+    """
+    if n < 1:
+        raise ValueError(f"n must be at least 1 generation, got {n}")
+    yield recipe
+    for _ in range(1, n):
+        recipe = replace(
+            recipe,
+            prior=prior,
+            label_weight=0.0,
+            teacher=recipe,
+            initialisation=recipe.initialisation + 1,
+        )
+        yield recipe
+
+
+def _short_name(prior: Prior) -> str:
+    for name, member in priors.found().items():
+        if member is type(prior):
+            return name
+    raise ValueError(
+        f"{type(prior).__name__} cannot be written to a recipe: its file is not in priors/"
+    )
+
+
+def _prior_from(values: Mapping[str, Any]) -> Prior:
+    fields = dict(values)
+    known = priors.found()
+    name = fields.pop("name", None)
+    if name not in known:
+        raise ValueError(checks.unknown("prior", str(name), known))
+    allowed = [f.name for f in dataclasses.fields(known[name])]
+    for field in fields:
+        if field not in allowed:
+            raise ValueError(checks.unknown(f"field of prior {name!r}", field, allowed))
+    return known[name](**fields)
+
+
+def _ranges(r: Recipe) -> None:
+    checks.choice("dataset", r.dataset, data.DATASETS)
+    checks.choice("network", r.model, models.found())
+    for what in ("epochs", "batch_size"):
+        value = getattr(r, what)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise ValueError(f"{what} must be an integer ≥ 1, got {value!r}")
+    for what in ("seed", "initialisation"):
+        value = getattr(r, what)
+        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            raise ValueError(f"{what} must be an integer ≥ 0, got {value!r}")
+    checks.number("label_weight", r.label_weight, 0)
+    checks.number("confidence_penalty", r.confidence_penalty, 0)
+    checks.number("learning_rate", r.learning_rate, 0, open_low=True)
+    checks.number("momentum", r.momentum, 0, 1)
+    checks.number("weight_decay", r.weight_decay, 0)
+    checks.number("ema_decay", r.ema_decay, 0, 1)
+    checks.number("validation", r.validation, 0, 0.9, open_low=True)
+    for m in r.milestones:
+        checks.number("milestones (fractions of training)", m, 0, 1)
+    if list(r.milestones) != sorted(r.milestones):
+        raise ValueError(f"milestones must ascend, got {r.milestones}")
+
+
+def _compositions(r: Recipe) -> None:
+    if not isinstance(r.prior, (Prior, type(None))):
+        raise TypeError(f"prior must be a Prior or None, got {type(r.prior).__name__}")
+    if not isinstance(r.teacher, (Recipe, type(None))):
+        checks.choice("teacher", str(r.teacher), LIVE_TEACHERS)
+    if r.prior is None and r.label_weight == 0:
+        raise ValueError("label_weight is 0 and there is no prior: nothing is left to learn from")
+    if r.prior is not None and r.confidence_penalty:
+        raise ValueError("confidence_penalty goes with cross-entropy: leave prior out")
+    if r.prior is not None and r.prior.needs_teacher and r.teacher is None:
+        raise ValueError(
+            f"prior {_short_name(r.prior)!r} needs a teacher: 'ema', 'memory' or a recipe"
+        )
+    if r.prior is None and r.teacher is not None:
+        raise ValueError("a teacher needs a prior to advise: give prior, or leave teacher out")
+    if r.teacher is not None and not isinstance(r.teacher, str):
+        for what in ("dataset", "seed", "validation"):
+            mine, theirs = getattr(r, what), getattr(r.teacher, what)
+            if mine != theirs:
+                raise ValueError(
+                    f"teacher has {what} {theirs!r} and student {mine!r}: they must share it, or "
+                    "the teacher has trained on the student's validation set"
+                )
+    if r.match_smoothing is not None:
+        checks.number("match_smoothing", r.match_smoothing, 0, 1, open_low=True)
+        if not (isinstance(r.prior, TeacherPrior) and isinstance(r.teacher, Recipe)):
+            raise ValueError(
+                "match_smoothing finds a temperature: it wants prior 'teacher' and a frozen "
+                "teacher (a recipe); for Beta smoothing use BetaPrior.matching"
+            )

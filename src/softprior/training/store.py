@@ -1,0 +1,171 @@
+"""Finished runs on disk: a folder named by the recipe's digest is a run that finished.
+
+A run is written to a hidden folder of its own, flushed, and renamed at the end: whatever dies
+on the way leaves nothing that looks finished. Predictions are stored, not numbers: a
+diagnostic written tomorrow runs on every run of today. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from softprior.training.recipe import Recipe
+
+Epoch = Literal["last", "best"]
+Part = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its recipe and what lies in its folder."""
+
+    recipe: Recipe
+    path: Path
+
+    @cached_property
+    def history(self) -> list[dict[str, float]]:
+        """One row per epoch: loss, learning rate, validation accuracy and NLL, seconds."""
+        lines = (self.path / "history.jsonl").read_text("utf-8").splitlines()
+        return [json.loads(line) for line in lines]
+
+    @cached_property
+    def outcome(self) -> dict[str, Any]:
+        """What was decided on the way: best_epoch, temperature (the teacher prior's), seconds."""
+        outcome: dict[str, Any] = json.loads((self.path / "outcome.json").read_text("utf-8"))
+        return outcome
+
+    def predictions(self, part: Part, epoch: Epoch = "best") -> tuple[Tensor, Tensor]:
+        """Logits (n, K) and labels (n,) on a part of the data, without augmentation."""
+        tensors = self._tensors("predictions.safetensors")
+        return tensors[f"{part}_logits_{epoch}"], tensors[f"{part}_labels"]
+
+    def weights(self, epoch: Epoch = "best") -> dict[str, Tensor]:
+        """The network's state_dict after the last, or the best epoch by validation accuracy."""
+        name = "weights.safetensors" if epoch == "last" else "best.safetensors"
+        return self._tensors(name)
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        try:
+            return safetensors.torch.load_file(self.path / name)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise ValueError(
+                f"{self.path / name} cannot be read ({error}); delete the folder {self.path} to "
+                "have the run made again"
+            ) from error
+
+
+class Store:
+    """A folder of runs.
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Store(folder).get(Recipe()) is None
+    True
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def get(self, recipe: Recipe) -> Run | None:
+        """The finished run of this recipe, or None."""
+        path = self.root / recipe.digest
+        return Run(recipe, path) if path.is_dir() else None
+
+    def runs(self) -> Iterator[Run]:
+        """Every finished run, in the order of their digests."""
+        for path in sorted(self.root.glob("[0-9a-f]*")):
+            if (path / "recipe.json").is_file():
+                yield open_run(path)
+
+    def put(
+        self,
+        recipe: Recipe,
+        *,
+        tensors: Mapping[str, Mapping[str, Tensor]],
+        history: list[dict[str, float]],
+        outcome: Mapping[str, Any],
+        provenance: Mapping[str, Any],
+    ) -> Run:
+        """Write a run so that it is there whole or not at all.
+
+        ``tensors`` maps a file name to the tensors in it. Where another process finished the
+        same run first, that one stays.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        path = self.root / recipe.digest
+        folder = Path(tempfile.mkdtemp(prefix=f".{recipe.digest}-{os.getpid()}-", dir=self.root))
+        try:
+            _write(folder / "recipe.json", _json(recipe.to_dict()))
+            _write(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+            _write(folder / "outcome.json", _json(outcome))
+            _write(folder / "provenance.json", _json(provenance))
+            for name, content in tensors.items():
+                file = folder / f"{name}.safetensors"
+                content = {key: t.detach().cpu().contiguous() for key, t in content.items()}
+                safetensors.torch.save_file(content, file)
+                _flush(file)
+            _flush(folder)
+            folder.chmod(0o755)
+            try:
+                folder.rename(path)
+            except OSError:
+                if not path.is_dir():
+                    raise
+            _flush(self.root)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return Run(recipe, path)
+
+    def sweep(self) -> None:
+        """Remove what processes that no longer live left half-written."""
+        for folder in self.root.glob(".*-*-*"):
+            pid = folder.name.split("-")[1]
+            if pid.isdigit() and not _alive(int(pid)):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def open_run(path: Path) -> Run:
+    """The finished run in a folder, whatever the folder is called."""
+    try:
+        return Run(Recipe.from_dict(json.loads((path / "recipe.json").read_text("utf-8"))), path)
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not a run that this version can read: {error}") from error
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(text, "utf-8")
+    _flush(file)
+
+
+def _flush(path: Path) -> None:
+    """Force a file or folder to the disk, so that the rename cannot overtake its content."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

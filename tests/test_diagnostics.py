@@ -1,0 +1,676 @@
+"""Diagnostics: their laws, independent implementations, cases done by hand, closed forms."""
+
+from __future__ import annotations
+
+import functools
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, optimize, spatial, special, stats
+
+from softprior import diagnostics as D
+from softprior import soft_labels
+from softprior.counts import TwoLevel
+from softprior.diagnostics import _rows, calibration
+
+NUMBERS = (
+    D.accuracy,
+    D.nll,
+    D.brier,
+    D.ece,
+    D.ece_equal_mass,
+    D.ece_classwise,
+    D.rms_calibration_debiased,
+    D.predictive_uncertainty,
+    D.confidence_diversity,
+    D.confidence_variance,
+    D.tied_share,
+    D.saturated_share,
+    D.fit_temperature,
+)
+every_number = pytest.mark.parametrize("diagnostic", NUMBERS, ids=lambda f: f.__name__)
+KEYS = [
+    "n",
+    "classes",
+    "accuracy",
+    "nll",
+    "brier",
+    "ece",
+    "ece_bins",
+    "predictive_uncertainty",
+    "confidence_diversity",
+    "confidence_variance",
+    "tied_share",
+    "temperature",
+    "nll_scaled",
+    "ece_scaled",
+]
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def predictions(n=600, classes=7, scale=2.0, seed=0, dtype=torch.float64):
+    """Logits with labels that follow them, though less surely than they say."""
+    generator = torch.Generator().manual_seed(seed)
+    logits = scale * torch.randn(n, classes, generator=generator, dtype=torch.float64)
+    labels = torch.multinomial(torch.softmax(0.6 * logits, 1), 1, generator=generator).squeeze(1)
+    return logits.to(dtype), labels
+
+
+def with_margin(s, labels=None):
+    """Two classes, log-odds s of the label."""
+    s = torch.as_tensor(s, dtype=torch.float64)
+    labels = torch.zeros(len(s), dtype=torch.long) if labels is None else labels
+    logits = torch.stack([s, torch.zeros_like(s)], 1)
+    return torch.where(labels[:, None] == 0, logits, logits.flip(1)), labels
+
+
+# --- laws ------------------------------------------------------------------------------------
+
+
+@every_number
+def test_order_of_the_samples_does_not_matter(diagnostic):
+    logits, labels = predictions()
+    logits[50:120], labels[50:120] = logits[200:270], labels[200:270]  # ties too
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
+    assert diagnostic(logits[order], labels[order]) == pytest.approx(
+        diagnostic(logits, labels), rel=1e-9, abs=1e-12
+    )
+
+
+@every_number
+def test_order_of_the_classes_does_not_matter(diagnostic):
+    logits, labels = predictions()
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
+    assert diagnostic(logits[:, order], order.argsort()[labels]) == pytest.approx(
+        diagnostic(logits, labels), rel=1e-9, abs=1e-12
+    )
+
+
+@every_number
+def test_a_constant_on_the_logits_of_a_sample_does_not_matter(diagnostic):
+    logits, labels = predictions()
+    shift = torch.linspace(-30, 30, len(labels), dtype=torch.float64)[:, None]
+    assert diagnostic(logits + shift, labels) == pytest.approx(
+        diagnostic(logits, labels), rel=1e-8, abs=1e-10
+    )
+
+
+@every_number
+def test_log_probabilities_serve_as_logits(diagnostic):
+    logits, labels = predictions()
+    assert diagnostic(torch.log_softmax(logits, 1), labels) == pytest.approx(
+        diagnostic(logits, labels), rel=1e-8, abs=1e-10
+    )
+
+
+@every_number
+@pytest.mark.parametrize("entries", [1, 7 * 64, 7 * 599])
+def test_chunks_change_nothing(diagnostic, entries, monkeypatch):
+    logits, labels = predictions()
+    whole = diagnostic(logits, labels)
+    monkeypatch.setattr(_rows, "ENTRIES", entries)
+    assert diagnostic(logits, labels) == pytest.approx(whole, rel=1e-12, abs=1e-14)
+
+
+@every_number
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_computed_in_float64_whatever_the_dtype(diagnostic, dtype):
+    logits, labels = predictions(dtype=dtype)
+    assert diagnostic(logits, labels.int()) == diagnostic(logits.double(), labels)
+
+
+@every_number
+def test_inputs_are_left_alone(diagnostic):
+    logits, labels = predictions()
+    before = logits.clone(), labels.clone()
+    logits.requires_grad_()
+    assert isinstance(diagnostic(logits, labels), float)
+    assert torch.equal(logits, before[0])
+    assert torch.equal(labels, before[1])
+
+
+@every_number
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("which", ["right", "wrong", "one class", "any"])
+def test_numbers_are_numbers_for_extreme_logits(diagnostic, size, which):
+    y = torch.arange(200) % 5
+    sign = {"right": size, "wrong": -size, "one class": 0.0, "any": 0.0}[which]
+    logits = sign * torch.nn.functional.one_hot(y, 5).double()
+    logits = logits + size * predictions(200, 5, scale=0.1)[0]
+    value = diagnostic(logits, y * 0 if which == "one class" else y)
+    assert math.isfinite(value)
+    assert diagnostic is D.confidence_diversity or value >= 0
+
+
+@every_number
+def test_one_sample_is_enough(diagnostic):
+    value = diagnostic(torch.tensor([[1.0, 0.0, 0.5]]), torch.tensor([1]))
+    assert math.isnan(value) == (diagnostic is D.confidence_diversity)
+
+
+def test_ranges():
+    logits, labels = predictions()
+    wrong = 1e4 * torch.nn.functional.one_hot((labels + 1) % 7, 7).double()
+    assert D.brier(wrong, labels) == 2
+    assert D.accuracy(wrong, labels) == 0
+    assert D.ece(wrong, labels) == 1
+    assert D.ece(-wrong, labels * 0 + 3) <= 1
+    assert D.predictive_uncertainty(logits * 0, labels) == pytest.approx(math.log(7))
+    assert D.predictive_uncertainty(wrong, labels) == 0
+
+
+# --- scores ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0.1, 2.0, 20.0])
+def test_scores_against_scikit_learn(scale):
+    from sklearn import metrics
+
+    logits, labels = predictions(scale=scale)
+    p = special.softmax(logits.numpy(), 1)
+    y = labels.numpy()
+    assert D.accuracy(logits, labels) == metrics.accuracy_score(y, p.argmax(1))
+    # scikit-learn clips probabilities at 2e-16, so it is asked where none is smaller.
+    if scale < 10:
+        assert D.nll(logits, labels) == pytest.approx(metrics.log_loss(y, p, labels=range(7)))
+    one_vs_rest = [metrics.brier_score_loss(y == c, p[:, c]) for c in range(7)]
+    assert D.brier(logits, labels) == pytest.approx(sum(one_vs_rest))
+
+
+def test_scores_by_hand():
+    logits = torch.tensor([[0.5, 0.25, 0.25], [0.25, 0.5, 0.25]], dtype=torch.float64).log()
+    labels = torch.tensor([0, 2])
+    assert D.accuracy(logits, labels) == 0.5
+    assert D.nll(logits, labels) == pytest.approx((math.log(2) + math.log(4)) / 2)
+    # (.25 + .0625 + .0625) and (.0625 + .25 + .5625), averaged
+    assert D.brier(logits, labels) == pytest.approx(0.625)
+
+
+def test_nll_of_a_confident_error_is_its_margin():
+    assert D.nll(torch.tensor([[1e4, -1e4]]), torch.tensor([1])) == 2e4
+
+
+def test_nll_at_a_temperature():
+    logits, labels = predictions()
+    assert D.nll(logits, labels, temperature=2.5) == pytest.approx(D.nll(logits / 2.5, labels))
+    with pytest.raises(ValueError, match=r"temperature must be a number in \(0, inf\), got 0"):
+        D.nll(logits, labels, temperature=0)
+
+
+# --- calibration -----------------------------------------------------------------------------
+
+
+def confidences(logits, labels):
+    p = special.softmax(logits.double().numpy(), 1)
+    return p.max(1), (p.argmax(1) == labels.numpy()).astype(float)
+
+
+def ece_by_loop(p, right, low_high):
+    """Bins (low, high] one by one."""
+    total = 0.0
+    for low, high in low_high:
+        inside = (p > low) & (p <= high)
+        if inside.any():
+            total += abs(right[inside].mean() - p[inside].mean()) * inside.mean()
+    return total
+
+
+def equal_width(bins):
+    return [(b / bins if b else -1.0, (b + 1) / bins) for b in range(bins)]
+
+
+@pytest.mark.parametrize("bins", [1, 10, 15, 20])
+def test_ece_against_torchmetrics_and_a_loop(bins):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from torchmetrics.functional.classification import multiclass_calibration_error
+
+    logits, labels = predictions()  # no confidence of 1.0, for which torchmetrics has an extra bin
+    value = D.ece(logits, labels, bins)
+    theirs = multiclass_calibration_error(torch.softmax(logits, 1), labels, 7, bins, "l1")
+    assert value == pytest.approx(float(theirs), abs=1e-6)  # theirs is in float32
+    assert value == pytest.approx(ece_by_loop(*confidences(logits, labels), equal_width(bins)))
+
+
+def test_ece_by_hand():
+    # Bins (.6, .8]: two samples of confidence .75, one right; (.8, 1]: one of 1.0, right.
+    logits = torch.tensor([[0.75, 0.25], [0.75, 0.25], [1.0, 1e-300]], dtype=torch.float64).log()
+    assert D.ece(logits, torch.tensor([0, 1, 0]), bins=5) == pytest.approx(0.25 * 2 / 3)
+
+
+@pytest.mark.parametrize("bins", [4, 10, 15, 20, 100, 1000])
+def test_a_confidence_on_an_edge_is_in_the_lower_bin(bins):
+    at = torch.arange(bins // 2 + 1, bins + 1)
+    p = at.double() / bins
+    rest = (1 - p).clamp(min=1e-300)
+    logits = torch.stack([p, rest], 1).log()
+    labels = torch.zeros(len(p), dtype=torch.long)
+    for shifted in (logits, logits + 5, logits.flip(1)):
+        count = D.reliability(shifted, labels, bins).count
+        assert count.nonzero().squeeze(1).tolist() == (at - 1).tolist()
+        assert count.max() == 1
+    # Just above an edge is the next bin.
+    above = torch.stack([p[:-1] + 1e-9, rest[:-1] - 1e-9], 1).log()
+    assert D.reliability(above, labels[:-1], bins).count.nonzero().squeeze(1).tolist() == (
+        at[:-1].tolist()
+    )
+
+
+def test_edges_are_rounded_once():
+    # 3/20 as 0.15; 3 * (1/20), or a sum of twentieths, is 0.15000000000000002.
+    table = D.reliability(*predictions(), bins=20)
+    assert table.high.tolist() == [float(f"{(b + 1) * 0.05:.2f}") for b in range(20)]
+    assert torch.equal(table.low[1:], table.high[:-1])
+    assert calibration._bin_of(
+        torch.tensor([0.0, 0.15, 1.0], dtype=torch.float64),
+        table.high.new_tensor([0.0, *table.high]),
+    ).tolist() == [0, 2, 19]
+
+
+def test_reliability_table():
+    logits, labels = predictions()
+    table = D.reliability(logits, labels, bins=20)
+    p, right = confidences(logits, labels)
+    for low, high, count, confidence, accuracy in zip(*(t.tolist() for t in table), strict=True):
+        inside = (p > low) & (p <= high)
+        assert count == inside.sum()
+        if count == 0:
+            assert math.isnan(confidence)
+            assert math.isnan(accuracy)
+        else:
+            assert confidence == pytest.approx(p[inside].mean())
+            assert accuracy == pytest.approx(right[inside].mean())
+    assert int(table.count[0]) == 0  # seven classes: no confidence under 1/7
+    full = table.count > 0
+    weighted = table.count * (table.accuracy - table.confidence).abs()
+    assert D.ece(logits, labels) == pytest.approx(weighted[full].sum().item() / len(labels))
+    assert table.count.dtype == torch.int64
+    assert table.count.sum() == len(labels)
+
+
+@pytest.mark.parametrize("bins", [1, 7, 15, 20])
+def test_ece_equal_mass_against_array_split(bins):
+    logits, labels = predictions(n=20 * 7 * 15)  # divisible by every number of bins
+    p, right = confidences(logits, labels)
+    order = p.argsort()
+    parts = np.array_split(order, bins)
+    expected = sum(abs(right[i].mean() - p[i].mean()) * len(i) for i in parts) / len(p)
+    assert D.ece_equal_mass(logits, labels, bins) == pytest.approx(expected)
+
+
+def test_ece_equal_mass_keeps_equal_confidences_together():
+    # Half of the samples have one confidence; more bins than samples leaves one bin each.
+    logits, labels = predictions(n=40)
+    logits[20:] = logits[0]
+    p, right = confidences(logits, labels)
+    groups = [p == v for v in np.unique(p)]
+    expected = sum(abs(right[g].sum() - p[g].sum()) for g in groups) / len(p)
+    assert D.ece_equal_mass(logits, labels, 100) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("bins", [1, 15, 20])
+def test_ece_classwise_against_a_loop(bins):
+    logits, labels = predictions()
+    p = special.softmax(logits.numpy(), 1)
+    each = [
+        ece_by_loop(p[:, c], (labels.numpy() == c).astype(float), equal_width(bins))
+        for c in range(7)
+    ]
+    assert D.ece_classwise(logits, labels, bins) == pytest.approx(np.mean(each))
+
+
+def test_ece_classwise_by_hand():
+    # Class 0: p = .75, .75 and one of two labels: .25. Class 1: p = .25, .25: the same.
+    logits = torch.tensor([[0.75, 0.25], [0.75, 0.25]]).log()
+    assert D.ece_classwise(logits, torch.tensor([0, 1]), 5) == pytest.approx(0.25)
+
+
+def test_rms_calibration_by_hand_and_by_loop():
+    # One bin of four: confidence .9, accuracy .25: (.65)² - .25 · .75 / 3 = .36.
+    logits = torch.tensor([[0.9, 0.1]], dtype=torch.float64).log().expand(4, 2)
+    labels = torch.tensor([0, 1, 1, 1])
+    assert D.rms_calibration_debiased(logits, labels) == pytest.approx(0.6)
+
+    logits, labels = predictions(n=60)
+    p, right = confidences(logits, labels)
+    for bins in (1, 6, 20, 60):  # 60: single samples, each counting 0
+        total = 0.0
+        for i in np.array_split(p.argsort(), bins):
+            if len(i) > 1:
+                a = right[i].mean()
+                total += len(i) / 60 * ((p[i].mean() - a) ** 2 - a * (1 - a) / (len(i) - 1))
+        expected = math.sqrt(max(0.0, total))
+        assert D.rms_calibration_debiased(logits, labels, bins) == pytest.approx(expected)
+
+
+def test_rms_calibration_has_no_bias_where_the_plug_in_has():
+    # A calibrated model, 100 times: the mean of squares is about 0, the plug-in's about
+    # bins / n · mean p(1 - p).
+    squares, plug_in = [], []
+    for seed in range(100):
+        generator = torch.Generator().manual_seed(seed)
+        logits = 2 * torch.randn(200, 3, generator=generator, dtype=torch.float64)
+        p = torch.softmax(logits, 1)
+        labels = torch.multinomial(p, 1, generator=generator).squeeze(1)
+        squares.append(D.rms_calibration_debiased(logits, labels) ** 2)
+        c, right = confidences(logits, labels)
+        parts = np.array_split(c.argsort(), 20)
+        plug_in.append(np.mean([(c[i].mean() - right[i].mean()) ** 2 for i in parts]))
+    assert np.mean(plug_in) > 0.01
+    assert np.mean(squares) < 0.3 * np.mean(plug_in)  # above 0 only because max(0, ·) is
+
+
+@pytest.mark.parametrize(
+    "diagnostic",
+    [D.ece, D.ece_equal_mass, D.ece_classwise, D.rms_calibration_debiased, D.reliability],
+)
+@pytest.mark.parametrize("bins", [0, -3, 2.0, True, "20"])
+def test_bins_must_be_a_number_of_bins(diagnostic, bins):
+    with pytest.raises(ValueError, match=f"bins must be an integer ≥ 1, got {bins!r}"):
+        diagnostic(*predictions(), bins)
+
+
+# --- uncertainty -----------------------------------------------------------------------------
+
+
+def test_uncertainty_and_variance_against_scipy_and_numpy():
+    logits, labels = predictions()
+    p = special.softmax(logits.numpy(), 1)
+    assert D.predictive_uncertainty(logits, labels) == pytest.approx(stats.entropy(p.T).mean())
+    c = p[np.arange(len(p)), labels.numpy()]
+    assert D.confidence_variance(logits, labels) == pytest.approx(np.var(c))
+
+
+def test_uncertainty_and_variance_by_hand():
+    logits = torch.tensor([[0.5, 0.25, 0.25], [1.0, 1e-300, 1e-300]], dtype=torch.float64).log()
+    labels = torch.tensor([1, 0])
+    assert D.predictive_uncertainty(logits, labels) == pytest.approx(0.75 * math.log(2))
+    assert D.confidence_variance(logits, labels) == pytest.approx(0.375**2)  # of .25 and 1
+
+
+# --- confidence diversity --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+@pytest.mark.parametrize("n", [6, 7, 500])
+def test_diversity_against_a_kd_tree(n, k):
+    logits, labels = predictions(n=n)
+    p = special.softmax(logits.numpy(), 1)
+    c = p[np.arange(n), labels.numpy()]
+    s = special.logit(c)[:, None]
+    distance = spatial.cKDTree(s).query(s, k=k + 1)[0][:, k]
+    h = special.digamma(n) - special.digamma(k) + math.log(2) + np.log(distance).mean()
+    h += np.log(c * (1 - c)).mean()
+    assert D.confidence_diversity(logits, labels, k) == pytest.approx(h, abs=1e-8)
+
+
+def test_diversity_by_hand():
+    # Margins 0, 1, 3, 7 and k = 2: distances 3, 2, 3, 6.
+    logits, labels = with_margin([3.0, 0.0, 7.0, 1.0])
+    digamma_4, digamma_2 = -np.euler_gamma + 1 + 1 / 2 + 1 / 3, -np.euler_gamma + 1
+    h = digamma_4 - digamma_2 + math.log(2) + math.log(3 * 2 * 3 * 6) / 4
+    c = special.expit(np.array([0.0, 1.0, 3.0, 7.0]))
+    assert D.confidence_diversity(logits, labels, 2) == pytest.approx(
+        h + np.log(c * (1 - c)).mean()
+    )
+
+
+@pytest.mark.parametrize(("a", "w"), [(3.0, 0.6), (1.0, 1.0), (11.0, 0.6)])
+def test_diversity_of_beta_smoothed_labels(a, w):
+    """t = (1 - w) + w b, b ~ Beta(a, 1): h = -log a + (a - 1)/a + log w."""
+    generator = torch.Generator().manual_seed(0)
+    b = torch.rand(50_000, generator=generator, dtype=torch.float64) ** (1 / a)
+    u = w * (1 - b)  # 1 - t
+    labels = torch.randint(2, (50_000,), generator=generator)
+    logits, labels = with_margin((1 - u).log() - u.log(), labels)
+    expected = -math.log(a) + (a - 1) / a + math.log(w)
+    if (a, w) == (3.0, 0.6):
+        assert expected == pytest.approx(-0.9428, abs=5e-5)
+    assert D.confidence_diversity(logits, labels) == pytest.approx(expected, abs=0.02)
+
+
+@pytest.mark.parametrize(("mean", "sd"), [(0.0, 1.0), (5.0, 2.0), (15.0, 5.0)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_diversity_of_saturated_confidences(mean, sd, dtype):
+    """Margins N(mean, sd²): h(C) = log(sd sqrt(2πe)) + E[log c + log(1 - c)]."""
+    generator = torch.Generator().manual_seed(0)
+    s = mean + sd * torch.randn(50_000, generator=generator, dtype=torch.float64)
+    logits, labels = with_margin(s)
+    slope, _ = integrate.quad(
+        lambda t: stats.norm.pdf(t, mean, sd) * (special.log_expit(t) + special.log_expit(-t)),
+        mean - 12 * sd,
+        mean + 12 * sd,
+        points=[0.0, mean],
+        limit=200,
+    )
+    expected = stats.norm.entropy(mean, sd) + slope
+    # The sampling error of the mean of -s has standard deviation sd / sqrt(n).
+    tolerance = 0.02 + 4 * sd / math.sqrt(50_000)
+    logits = logits.to(dtype)
+    assert D.confidence_diversity(logits, labels) == pytest.approx(expected, abs=tolerance)
+    share = stats.norm.sf(math.log(2**24 - 1), mean, sd)
+    assert D.saturated_share(logits, labels) == pytest.approx(share, abs=0.01)
+    assert D.tied_share(logits, labels) < (0.5 if dtype == torch.float32 else 1e-12)
+
+
+def test_constant_confidence_has_no_diversity():
+    labels = torch.arange(500) % 10
+    smoothed = soft_labels(labels, TwoLevel(0.02, 0.02), label_weight=0.8, num_classes=10)
+    hot = 5 * torch.nn.functional.one_hot(labels, 10).double()
+    base = torch.randn(10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    rolled = torch.stack([base.roll(int(y)) for y in labels])
+    # Equal up to the rounding that the place of the label and a log-softmax bring.
+    for f in (smoothed.log(), hot, hot.log_softmax(1), rolled, rolled.log_softmax(1)):
+        assert D.confidence_diversity(f, labels) == -math.inf
+        assert D.tied_share(f, labels) == 1
+        assert D.confidence_variance(f, labels) == pytest.approx(0, abs=1e-15)
+
+
+def test_ties():
+    # Up to k equal margins: finite. One more: some distance to the k-th neighbour is 0.
+    for equal, finite in ((3, True), (4, False)):
+        s = torch.arange(20).double()
+        s[:equal] = 0.0
+        logits, labels = with_margin(s)
+        assert math.isfinite(D.confidence_diversity(logits, labels, k=3)) == finite
+        assert D.tied_share(logits, labels) == equal / 20
+    assert D.tied_share(*with_margin([1.0, 1.0 + 1e-9, 2.0])) == 0
+
+
+def test_a_narrow_density_is_not_taken_for_ties():
+    c = 0.5 + 1e-8 * torch.rand(
+        5_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
+    logits, labels = with_margin(torch.logit(c))
+    assert D.confidence_diversity(logits, labels) == pytest.approx(math.log(1e-8), abs=0.05)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_diversity_of_too_few_samples_is_nan(n):
+    assert math.isnan(D.confidence_diversity(*with_margin(torch.arange(n)), k=3))
+    assert math.isfinite(D.confidence_diversity(*with_margin(torch.arange(4)), k=3))
+
+
+@pytest.mark.parametrize("k", [0, 1.0, True])
+def test_k_must_be_a_number_of_neighbours(k):
+    with pytest.raises(ValueError, match=f"k must be an integer ≥ 1, got {k!r}"):
+        D.confidence_diversity(*predictions(), k)
+
+
+# --- temperature -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.6, 2.0, 30.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_temperature_against_scipy(scale, seed):
+    logits, labels = predictions(scale=2.0, seed=seed)
+    logits = logits * scale
+    found = optimize.minimize_scalar(
+        lambda u: D.nll(logits, labels, temperature=math.exp(u)),
+        bounds=(math.log(0.01), math.log(100)),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    assert D.fit_temperature(logits, labels) == pytest.approx(math.exp(found.x), rel=1e-6)
+
+
+def test_slope_is_zero_at_the_optimum():
+    logits, labels = predictions()
+    log_t = torch.tensor(
+        math.log(D.fit_temperature(logits, labels)), dtype=torch.float64, requires_grad=True
+    )
+    torch.nn.functional.cross_entropy(logits / log_t.exp(), labels).backward()
+    assert abs(log_t.grad.item()) < 1e-12
+
+
+@pytest.mark.parametrize("factor", [0.05, 0.5, 3.0, 20.0])
+def test_scaled_logits_have_a_scaled_temperature(factor):
+    logits, labels = predictions()
+    assert D.fit_temperature(factor * logits, labels) == pytest.approx(
+        factor * D.fit_temperature(logits, labels), rel=1e-9
+    )
+
+
+def test_temperature_by_hand():
+    # Margin 4, right 3 times of 4: sigmoid(4 / T) = 3/4, so T = 4 / log 3.
+    logits, labels = with_margin([4.0, 4.0, 4.0, -4.0])
+    assert D.fit_temperature(logits, labels) == pytest.approx(4 / math.log(3), rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e4])
+def test_temperature_outside_the_bounds_is_the_bound(size):
+    right, labels = with_margin(size * torch.ones(50))
+    assert D.fit_temperature(right, labels) == 0.01
+    assert D.fit_temperature(-right, labels) == 100
+    chance, labels = with_margin(size * torch.tensor([1.0, -1.0]))
+    assert D.fit_temperature(chance, labels) == 100
+
+
+def test_temperature_where_it_makes_no_difference():
+    logits = torch.arange(6.0)[:, None].expand(6, 4) * 0.1
+    assert D.fit_temperature(logits, torch.arange(6) % 4) == 1
+
+
+@pytest.mark.parametrize("size", [1.0, 1e4])
+def test_temperature_of_one_error_among_many(size):
+    # Nearly separable: the slope has long exponential tails, where bare Newton runs away.
+    margins = size * torch.linspace(0.5, 1, 1000, dtype=torch.float64)
+    margins[0] = -0.01 * size
+    logits, labels = with_margin(margins)
+    T = D.fit_temperature(logits, labels)
+    assert 0.01 <= T <= 100
+    best = D.nll(logits, labels, temperature=T)
+    for other in (0.01, T * 0.99, T * 1.01, 100):
+        assert best <= D.nll(logits, labels, temperature=max(other, 0.01)) or T == 100
+
+
+def test_the_search_is_short(monkeypatch):
+    from softprior.diagnostics import temperature
+
+    for scale in (1e-3, 1.0, 1e3):
+        logits, labels = predictions()
+        passes = []
+        monkeypatch.setattr(
+            temperature,
+            "per_sample",
+            lambda *given, passes=passes: passes.append(1) or _rows.per_sample(*given),
+        )
+        D.fit_temperature(scale * logits, labels)
+        assert len(passes) <= 25
+
+
+def test_temperature_scaling_reports_what_it_changes():
+    logits, labels = predictions()
+    T = D.fit_temperature(logits, labels)
+    assert D.temperature_scaling(logits, labels) == {
+        "temperature": T,
+        "nll_scaled": pytest.approx(D.nll(logits / T, labels)),
+        "ece_scaled": pytest.approx(D.ece(logits / T, labels)),
+    }
+    assert D.nll(logits, labels, temperature=T) < D.nll(logits, labels)
+
+
+# --- diagnose --------------------------------------------------------------------------------
+
+
+def test_diagnose_has_these_keys_in_this_order(monkeypatch):
+    logits, labels = predictions()
+    fits = []
+    module = __import__("softprior.diagnostics.temperature", fromlist=["fit_temperature"])
+    fit = module.fit_temperature
+    monkeypatch.setattr(module, "fit_temperature", lambda *a: fits.append(1) or fit(*a))
+    result = D.diagnose(logits, labels)
+    assert list(result) == KEYS
+    assert len(fits) == 1
+    for name in ("n", "classes", "ece_bins"):
+        assert type(result[name]) is int
+    assert (result["n"], result["classes"], result["ece_bins"]) == (600, 7, 20)
+    for name in ("accuracy", "nll", "brier", "ece", "predictive_uncertainty", "tied_share"):
+        assert result[name] == getattr(D, name)(logits, labels)
+        assert type(result[name]) is float
+    assert result["temperature"] == fit(logits, labels)
+
+
+def test_diagnose_few_samples():
+    result = D.diagnose(torch.tensor([[0.0, 1.0]]), torch.tensor([1]))
+    assert list(result) == KEYS
+    assert math.isnan(result.pop("confidence_diversity"))
+    assert all(math.isfinite(value) for value in result.values())
+
+
+def test_diagnose_with_own_diagnostics():
+    def mean_margin(logits, labels):
+        top = logits.topk(2).values
+        return (top[:, 0] - top[:, 1]).mean()  # a tensor
+
+    def seen(logits, labels):
+        return np.int64(len(labels))
+
+    logits, labels = predictions()
+    result = D.diagnose(logits, labels, [mean_margin, seen, functools.partial(D.ece, bins=15)])
+    assert list(result) == ["n", "classes", "mean_margin", "seen", "ece"]
+    assert result["ece"] == D.ece(logits, labels, 15)
+    assert type(result["mean_margin"]) is float
+    assert list(D.diagnose(logits, labels, ())) == ["n", "classes"]
+    assert list(D.diagnose(logits, labels, [*D.DEFAULT, mean_margin])) == [*KEYS, "mean_margin"]
+
+
+def test_diagnose_refuses_what_it_cannot_show():
+    logits, labels = predictions()
+
+    def per_sample(logits, labels):
+        return logits.sum(1)
+
+    with pytest.raises(TypeError, match=r"'per_sample' must return one number.* got Tensor"):
+        D.diagnose(logits, labels, [per_sample])
+    with pytest.raises(ValueError, match="two diagnostics give 'nll': rename one"):
+        D.diagnose(logits, labels, [D.nll, D.nll])
+    with pytest.raises(TypeError, match="must be a sequence of functions, got one"):
+        D.diagnose(logits, labels, D.nll)
+
+
+@pytest.mark.parametrize("diagnostic", [*NUMBERS, D.reliability, D.diagnose])
+def test_wrong_inputs(diagnostic):
+    logits, labels = predictions(n=10)
+    with pytest.raises(TypeError, match=r"hard labels.*shape \(10, 7\); use labels.argmax\(1\)"):
+        diagnostic(logits, torch.softmax(logits, 1))
+    with pytest.raises(ValueError, match=r"labels must be in 0..6 \(K = 7\), got 9 at position 4"):
+        diagnostic(logits, torch.where(torch.arange(10) == 4, 9, labels))
+    with pytest.raises(ValueError, match="not finite, the first in row 3, column 2"):
+        diagnostic(torch.where(torch.arange(70).view(10, 7) == 23, torch.nan, logits), labels)
+    with pytest.raises(ValueError, match=r"logits must have shape \(B, K\)"):
+        diagnostic(logits[0], labels)
+    with pytest.raises(ValueError, match="the batch is empty"):
+        diagnostic(logits[:0], labels[:0])
+    with pytest.raises(TypeError, match=r"must be a torch.Tensor, got ndarray"):
+        diagnostic(logits.numpy(), labels)

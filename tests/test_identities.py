@@ -1,0 +1,664 @@
+"""What the losses must equal: torch's own, the paper's formulas done the slow way, numbers."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import math
+import pickle
+import shutil
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import scipy.stats
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from softprior import (
+    BetaPrior,
+    ConfidencePenalty,
+    PosteriorLoss,
+    TeacherPrior,
+    TwoLevel,
+    UniformPrior,
+    beta_smoothing,
+    label_smoothing,
+    matching,
+    posterior_loss,
+    self_distillation,
+    soft_labels,
+)
+from softprior.margin import label_margin
+
+B, K = 9, 6
+close = torch.testing.assert_close
+REDUCTIONS = ("none", "mean", "sum")
+
+
+def batch(rows: int = B, classes: int = K) -> tuple[Tensor, Tensor, Tensor]:
+    logits = (2 * torch.randn(rows, classes, dtype=torch.float64)).requires_grad_()
+    return (
+        logits,
+        torch.randint(classes, (rows,)),
+        2 * torch.randn(rows, classes, dtype=torch.float64),
+    )
+
+
+def same(got: Tensor, want: Tensor, logits: Tensor, **kwargs: Any) -> None:
+    """The same values and the same gradients."""
+    close(got, want, **kwargs)
+    slopes = (torch.autograd.grad(x.sum(), logits, retain_graph=True)[0] for x in (got, want))
+    close(*slopes, **kwargs)
+
+
+# ---------------------------------------------------------------- label smoothing
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
+@pytest.mark.parametrize("strength", [0.0, 0.15, 1.0])
+def test_uniform_prior_is_torch_label_smoothing(strength: float, kind: str, reduction: Any) -> None:
+    logits, labels, _ = batch()
+    ignored = {"ignore_index": 2} if kind == "ignored" else {}
+    if kind == "probabilities":
+        labels = torch.softmax(torch.randn(B, K, dtype=torch.float64), -1)
+    for label_weight, factor, s in (
+        (1 - strength, 1.0, strength),
+        (1.0, 1 + strength, strength / (1 + strength)),
+    ):
+        got = posterior_loss(
+            logits,
+            labels,
+            UniformPrior(strength)(logits, labels),
+            label_weight=label_weight,
+            reduction=reduction,
+            **ignored,
+        )
+        want = F.cross_entropy(logits, labels, label_smoothing=s, reduction=reduction, **ignored)
+        same(got, factor * want, logits)
+    got = label_smoothing(strength, reduction=reduction, **ignored)(logits, labels)
+    want = F.cross_entropy(logits, labels, label_smoothing=strength, reduction=reduction, **ignored)
+    same(got, want, logits)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_no_prior_is_cross_entropy(reduction: Any) -> None:
+    logits, labels, _ = batch()
+    got = PosteriorLoss(None, reduction=reduction)(logits, labels)
+    same(got, F.cross_entropy(logits, labels, reduction=reduction), logits)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+def test_labels_of_any_integer_type(dtype: torch.dtype) -> None:
+    logits, labels, _ = batch()
+    want = F.cross_entropy(logits, labels, label_smoothing=0.15)
+    close(label_smoothing(0.15)(logits, labels.to(dtype)), want)
+
+
+def test_masked_class_without_smoothing_is_cross_entropy() -> None:
+    logits, labels, _ = batch()
+    labels = labels.clamp(max=K - 2)
+    masked = logits.detach().clone()
+    masked[:, K - 1] = -torch.inf
+    masked.requires_grad_()
+    same(PosteriorLoss(None)(masked, labels), F.cross_entropy(masked, labels), masked)
+
+
+def test_all_ignored_is_zero() -> None:
+    logits, labels, teacher = batch()
+    labels.fill_(-100)
+    for criterion in (
+        label_smoothing(),
+        self_distillation(),
+        beta_smoothing(),
+        ConfidencePenalty(),
+    ):
+        loss = criterion(logits, labels, teacher)
+        assert loss.item() == 0
+        assert not torch.autograd.grad(loss, logits)[0].any()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("criterion", [label_smoothing(), beta_smoothing(), PosteriorLoss(None)])
+def test_ignored_rows_may_be_anything(criterion: nn.Module, bad: float) -> None:
+    """As in torch: padding often carries NaN."""
+    logits, labels, _ = batch()
+    labels[3] = -100
+    broken = logits.detach().clone()
+    broken[3] = bad
+    broken.requires_grad_()
+    slope = torch.autograd.grad(criterion(broken, labels), broken)[0]
+    assert slope.isfinite().all()
+    assert not slope[3].any()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("counts", ["float64", "float32", "bfloat16"])
+@pytest.mark.parametrize("form", ["dense", "two-level"])
+def test_counts_of_another_dtype(form: str, counts: str, offset: float) -> None:
+    exact, labels, teacher = batch()
+    exact = (exact.detach() + offset).float().double().requires_grad_()
+    logits = exact.detach().float().requires_grad_()
+    dtype = getattr(torch, counts)
+    if form == "dense":
+        given: Any = torch.softmax(teacher, -1).to(dtype)
+        wide: Any = given.double()
+    else:
+        given = TwoLevel(torch.rand(B).to(dtype), torch.rand(B).to(dtype))
+        wide = TwoLevel(*(level.double() for level in given))
+    for labels_ in (labels, F.one_hot(labels, K).to(dtype)):
+        got = posterior_loss(logits, labels_, given, reduction="none")
+        assert got.dtype == torch.float32
+        want = posterior_loss(exact, labels, wide, reduction="none")
+        close(got.double(), want, rtol=1e-5, atol=1e-5 if offset == 0 else 2e-2)
+        slopes = (torch.autograd.grad(x.sum(), f)[0] for x, f in ((got, logits), (want, exact)))
+        close(*(s.double() for s in slopes), rtol=1e-5, atol=1e-6)
+
+
+def test_gradient_reaches_labels_and_counts() -> None:
+    """Where they ask for one: learnt soft labels, learnt counts."""
+    logits, _, _ = batch()
+    q = torch.softmax(torch.randn(B, K, dtype=torch.float64), -1).requires_grad_()
+    dense = torch.rand(B, K, dtype=torch.float64, requires_grad=True)
+    levels = TwoLevel(*(torch.rand(B, dtype=torch.float64, requires_grad=True) for _ in range(2)))
+    z = torch.log_softmax(logits, -1)
+    for counts, spread, learnt in (
+        (dense, dense, (q, dense)),
+        (levels, levels[1][:, None] + (levels[0] - levels[1])[:, None] * q, (q, *levels)),
+    ):
+        want = -((0.7 * q + spread) * z).sum()
+        got = posterior_loss(logits, q, counts, label_weight=0.7, reduction="sum")
+        close(got, want)
+        inputs = (logits, *learnt)
+        grads = (torch.autograd.grad(x, inputs, retain_graph=True) for x in (got, want))
+        for a, b in zip(*grads, strict=True):
+            close(a, b)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
+@pytest.mark.parametrize("off", [0.0, 0.3, "tensor"])
+@pytest.mark.parametrize("on", [0.0, 0.2, "tensor"])
+@pytest.mark.parametrize("label_weight", [0, 0.7])
+def test_levels_of_every_kind(
+    label_weight: float, on: Any, off: Any, kind: str, reduction: Any
+) -> None:
+    """Numbers and tensors, zero or not: against the cross-entropy sums, written out."""
+    logits, labels, _ = batch()
+    if kind == "ignored":
+        labels[[0, 3]] = -100
+    y = F.one_hot(labels.clamp(min=0), K).double()
+    if kind == "probabilities":
+        labels = y = torch.softmax(torch.randn(B, K, dtype=torch.float64), -1)
+    on, off = (torch.rand(B) if level == "tensor" else level for level in (on, off))
+    columns = (torch.as_tensor(level).double().expand(B)[:, None] for level in (on, off))
+    one, other = columns
+    q = label_weight * y + other + (one - other) * y
+    each = -(q * torch.log_softmax(logits, -1)).sum(-1)
+    kept = B - 2 if kind == "ignored" else B
+    if kind == "ignored":
+        each = each * (labels >= 0)
+    want = {"none": each, "sum": each.sum(), "mean": each.sum() / kept}[reduction]
+    got = posterior_loss(
+        logits, labels, TwoLevel(on, off), label_weight=label_weight, reduction=reduction
+    )
+    same(got, want, logits, rtol=1e-6, atol=1e-7)
+
+
+def test_one_buffer() -> None:
+    """Forward and backward pass hold one (B, K) buffer beside the logits: the gradient."""
+
+    class Live(TorchDispatchMode):
+        def __init__(self) -> None:
+            super().__init__()
+            self.seen: dict[int, weakref.ref[Any]] = {}
+            self.most = 0
+
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            out = func(*args, **(kwargs or {}))
+            if isinstance(out, Tensor) and out.numel() >= rows * classes:
+                self.seen[out.untyped_storage().data_ptr()] = weakref.ref(out)
+            own = logits.untyped_storage().data_ptr()
+            live = [p for p, r in self.seen.items() if p != own and r() is not None]
+            self.most = max(self.most, len(live))
+            return out
+
+    rows, classes = 32, 64
+    logits = torch.randn(rows, classes, requires_grad=True)
+    labels = torch.randint(classes, (rows,))
+    criterion = beta_smoothing()
+    confidence = torch.rand(rows)
+    with Live() as live:
+        criterion(logits, labels, confidence).backward()
+    assert live.most == 1
+
+
+# ---------------------------------------------------------------- self-distillation
+
+
+@pytest.mark.parametrize("weighting", ["none", "map"])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+def test_teacher_prior_by_hand(temperature: float, weighting: Any) -> None:
+    logits, labels, teacher = batch()
+    prior = TeacherPrior(0.8, temperature, weighting)
+    counts = prior(logits, labels, teacher)
+    for i in range(B):
+        exps = [math.exp(v) for v in teacher[i].tolist()]
+        p = [e / sum(exps) for e in exps]
+        heat = [v ** (1 / temperature) for v in p]
+        omega = sum(heat) if weighting == "map" else 1.0
+        want = [0.8 * omega * v / sum(heat) for v in heat]
+        close(counts[i], torch.tensor(want, dtype=torch.float64))
+        if weighting == "map" and temperature >= 1:
+            assert 1 - 1e-9 <= omega <= K ** (1 - 1 / temperature) + 1e-9
+    shifted = prior(logits, labels, teacher + torch.randn(B, 1, dtype=torch.float64) * 5)
+    close(shifted, counts)
+    close(prior(logits, labels, torch.log_softmax(teacher, -1)), counts)
+
+
+def test_distillation_is_cross_entropy_plus_kl() -> None:
+    """The gradient of CE + strength · KL; the value up to the teacher's entropy."""
+    logits, labels, teacher = batch()
+    strength, temperature = 0.7, 4.0
+    soft = torch.softmax(teacher / temperature, -1)
+    got = PosteriorLoss(TeacherPrior(strength, temperature))(logits, labels, teacher)
+    kl = F.kl_div(torch.log_softmax(logits, -1), soft, reduction="batchmean")
+    entropy = torch.special.entr(soft).sum(-1).mean()
+    same(got, F.cross_entropy(logits, labels) + strength * (kl + entropy), logits)
+    mixed = 0.6 * F.one_hot(labels, K) + 0.4 * soft
+    same(
+        self_distillation(4.0, 0.4)(logits, labels, teacher), F.cross_entropy(logits, mixed), logits
+    )
+
+
+@pytest.mark.parametrize("weighting", ["none", "map"])
+def test_hot_teacher_is_uniform(weighting: Any) -> None:
+    logits, labels, teacher = batch()
+    counts = TeacherPrior(0.4, 1e9, weighting)(logits, labels, teacher)
+    total = 0.4 * K if weighting == "map" else 0.4
+    close(counts, torch.full_like(counts, total / K), rtol=1e-6, atol=1e-6)
+
+
+# ---------------------------------------------------------------- Beta smoothing
+
+
+def slow_beta(
+    prior: BetaPrior, b: list[float], confidence: list[float], labels: list[int]
+) -> list[list[float]]:
+    """The paper's section 5 in Python: sort the draws, hand them out, spread the rest."""
+    rank = sorted(range(len(b)), key=lambda i: confidence[i])
+    if prior.order == "reversed":
+        rank = rank[::-1]
+    pi = [[0.0] * K for _ in b]
+    for draw, i in zip(sorted(b), rank, strict=True):
+        for c in range(K):
+            pi[i][c] = draw if c == labels[i] else (1 - draw) / (K - 1)
+    return [[prior.strength * v for v in row] for row in pi]
+
+
+@pytest.mark.parametrize("draw", ["random", "quantile"])
+@pytest.mark.parametrize("order", ["intact", "reversed"])
+@pytest.mark.parametrize("ranked", ["teacher", "confidence", "own"])
+@pytest.mark.parametrize("ignored", [False, True])
+def test_beta_prior_by_hand(draw: Any, order: Any, ranked: str, ignored: bool) -> None:
+    logits, labels, teacher = batch()
+    prior = BetaPrior(0.6, 3.0, draw, order)
+    if ignored:
+        labels[[0, 5]] = -100
+    keep = [i for i in range(B) if labels[i] >= 0]
+    generator = torch.Generator().manual_seed(11)
+    u = torch.rand(B, dtype=torch.float64, generator=torch.Generator().manual_seed(11))
+    u = u[keep]  # the draws of ignored samples are thrown away
+    if draw == "quantile":
+        u = torch.tensor([(i + 0.5) / len(keep) for i in range(len(keep))])
+    b = [v ** (1 / 3.0) for v in u.double().tolist()]
+    advice = {"teacher": teacher, "own": None, "confidence": torch.rand(B)}[ranked]
+    votes = torch.softmax(logits if ranked == "own" else teacher, -1)
+    confidence = (
+        advice.tolist()
+        if ranked == "confidence" and advice is not None
+        else votes[range(B), labels.clamp(min=0)].tolist()
+    )
+    counts = posterior_counts(prior, logits, labels, advice, generator)
+    want = slow_beta(prior, b, [confidence[i] for i in keep], labels[keep].tolist())
+    close(counts[keep], torch.tensor(want, dtype=torch.float64), rtol=1e-6, atol=1e-7)
+    pi = counts[keep] / 0.6
+    mixed = 0.4 * F.one_hot(labels[keep], K) + 0.6 * pi
+    got = posterior_loss(
+        logits, labels, TwoLevel(*levels(counts, labels)), label_weight=0.4, reduction="mean"
+    )
+    same(got, F.cross_entropy(logits[keep], mixed), logits)
+
+
+def posterior_counts(
+    prior: BetaPrior,
+    logits: Tensor,
+    labels: Tensor,
+    advice: Tensor | None,
+    generator: torch.Generator,
+) -> Tensor:
+    counts = prior(logits, labels, advice, generator=generator)
+    assert isinstance(counts, TwoLevel)
+    return counts.dense(labels.clamp(min=0), K, torch.float64)
+
+
+def levels(counts: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    rows, at = range(B), labels.clamp(min=0)
+    return counts[rows, at], counts[rows, (at + 1) % K]
+
+
+def test_random_order_is_a_permutation_of_the_same_draws() -> None:
+    logits, labels, _ = batch()
+    random, intact = (
+        BetaPrior(draw="quantile", order=order)(
+            logits, labels, generator=torch.Generator().manual_seed(5)
+        )
+        for order in ("random", "intact")
+    )
+    assert not torch.equal(random.on_label, intact.on_label)
+    close(random.on_label.sort().values, intact.on_label.sort().values)
+
+
+@pytest.mark.parametrize("order", ["intact", "reversed", "random"])
+def test_ignored_samples_take_no_draw(order: Any) -> None:
+    logits, labels, _ = batch()
+    labels[[0, 4]] = -100
+    confidence = torch.randn(B)
+    confidence[2], confidence[3] = -torch.inf, torch.inf
+    counts = BetaPrior(1.0, 1.0, "quantile", order)(logits, labels, confidence)
+    got = counts.on_label[labels >= 0].sort().values
+    close(got, (torch.arange(7) + 0.5).double() / 7)
+
+
+@pytest.mark.parametrize("a", [0.5, 3.0, 11.0])
+def test_draws_follow_beta(a: float) -> None:
+    logits, labels, _ = batch(5000)
+    counts = BetaPrior(1.0, a)(logits, labels, generator=torch.Generator().manual_seed(1))
+    assert scipy.stats.kstest(counts.on_label.numpy(), scipy.stats.beta(a, 1).cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.15, 0.3])
+def test_mean_target_of_the_true_class(smoothing: float) -> None:
+    logits, labels, _ = batch(200)
+    criterion = beta_smoothing(smoothing, weight=0.6)
+    targets = []
+    for _ in range(200):
+        counts = criterion.prior(logits, labels, generator=criterion.generator)
+        target = soft_labels(labels, counts, label_weight=criterion.label_weight, num_classes=K)
+        targets.append(target[range(200), labels])
+    every = torch.stack(targets)
+    error = every.std().item() / math.sqrt(every.numel())
+    assert abs(every.mean().item() - (1 - smoothing)) < 4 * error
+    quantile = BetaPrior.matching(smoothing, draw="quantile")(logits, labels)
+    assert abs((0.4 + quantile.on_label).mean().item() - (1 - smoothing)) < 1e-3
+
+
+def test_saturated_logits_are_still_ranked() -> None:
+    """Probabilities of 1.0 in float32 are ties; log-odds are not."""
+    margins = torch.linspace(20, 9000, 50)[torch.randperm(50)]
+    logits = torch.zeros(50, K)
+    logits[:, 0] = margins
+    labels = torch.zeros(50, dtype=torch.long)
+    assert torch.softmax(logits, -1)[:, 0].unique().numel() == 1
+    b = BetaPrior(draw="quantile")(logits, labels).on_label
+    assert torch.equal(b.argsort(), margins.argsort())
+
+
+@pytest.mark.parametrize("kind", ["indices", "probabilities"])
+def test_label_margin(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, labels, _ = batch(40)
+    q = F.one_hot(labels, K).double()
+    if kind == "probabilities":
+        labels = q = torch.softmax(torch.randn(40, K, dtype=torch.float64), -1)
+    p = torch.softmax(logits, -1)
+    want = (q * p).sum(-1).log() - ((1 - q) * p).sum(-1).log()
+    close(label_margin(logits, labels), want)
+    monkeypatch.setattr("softprior.margin._BLOCK", 7 * K)
+    close(label_margin(logits, labels), want)
+    close(label_margin(logits.bfloat16(), labels).double(), want, rtol=0.1, atol=0.1)
+
+
+def test_label_margin_at_the_edges() -> None:
+    inf = torch.inf
+    logits = torch.tensor([[0.0, -inf], [-inf, 0.0], [1e4, -1e4]])
+    labels = torch.tensor([0, 0, 0])
+    close(label_margin(logits, labels), torch.tensor([inf, -inf, 2e4]))
+    close(label_margin(logits, F.one_hot(labels, 2).float()), torch.tensor([inf, -inf, 2e4]))
+
+
+# ---------------------------------------------------------------- named losses
+
+
+def test_named_losses_are_their_priors() -> None:
+    logits, labels, teacher = batch()
+    for named, prior, weight in (
+        (label_smoothing(0.2), UniformPrior(0.2), 0.8),
+        (self_distillation(3.0, 0.3, weighting="map"), TeacherPrior(0.3, 3.0, "map"), 0.7),
+        (beta_smoothing(0.2, 0.8, draw="quantile"), BetaPrior(0.8, 3.0, "quantile"), 0.2),
+    ):
+        assert named.prior == prior
+        want = PosteriorLoss(prior, label_weight=weight)(logits, labels, teacher)
+        close(named(logits, labels, teacher), want)
+
+
+@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_confidence_penalty(kind: str, reduction: Any) -> None:
+    logits, labels, _ = batch()
+    if kind == "ignored":
+        labels[[1, 2]] = -100
+    if kind == "probabilities":
+        labels = torch.softmax(torch.randn(B, K, dtype=torch.float64), -1)
+    criterion = ConfidencePenalty(0.3, reduction=reduction)
+    z = torch.softmax(logits, -1)
+    each = F.cross_entropy(logits, labels, reduction="none") + 0.3 * (z * z.log()).sum(-1)
+    if kind == "ignored":
+        each = each * (labels >= 0)
+    kept = B - 2 if kind == "ignored" else B
+    want = {"none": each, "sum": each.sum(), "mean": each.sum() / kept}[reduction]
+    same(criterion(logits, labels), want, logits)
+    assert torch.autograd.gradcheck(lambda f: criterion(f, labels), logits)
+    assert criterion((logits.detach().sign() * 1e4), labels).isfinite().all()
+
+
+# ---------------------------------------------------------------- state
+
+
+def test_state_dict_resumes_the_same_draws() -> None:
+    logits, labels, _ = batch()
+    one, other = beta_smoothing(seed=1), beta_smoothing(seed=2)
+    one(logits, labels)
+    other.load_state_dict(one.state_dict())
+    duplicates = [other, copy.deepcopy(one), pickle.loads(pickle.dumps(one))]
+    want = [one(logits, labels).item() for _ in range(3)]
+    assert len(set(want)) == 3
+    for duplicate in duplicates:
+        assert [duplicate(logits, labels).item() for _ in range(3)] == want
+    assert beta_smoothing(seed=1)(logits, labels) != beta_smoothing(seed=2)(logits, labels)
+
+
+def test_drawing_leaves_the_global_generator_alone() -> None:
+    logits, labels, _ = batch()
+    state = torch.get_rng_state()
+    beta_smoothing()(logits, labels)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+# ---------------------------------------------------------------- compile and func
+
+
+FORMS: list[Callable[[Tensor], Any]] = [
+    lambda teacher: TwoLevel(0.1, 0.05),
+    lambda teacher: TwoLevel(torch.rand(B), torch.rand(B)),
+    lambda teacher: torch.softmax(teacher.float(), -1),
+]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["floats", "levels", "dense"])
+@pytest.mark.parametrize("reduction", ["none", "mean"])
+@pytest.mark.parametrize("kind", ["ignored", "probabilities"])
+@pytest.mark.filterwarnings("ignore")  # torch's own
+def test_compiles_in_one_graph(form: Callable[[Tensor], Any], kind: str, reduction: Any) -> None:
+    torch._dynamo.reset()
+    logits, labels, teacher = batch()
+    logits = logits.detach().float().requires_grad_()
+    labels[2] = -100
+    if kind == "probabilities":
+        labels = torch.softmax(torch.randn(B, K), -1)
+    counts = form(teacher)
+    compiled = torch.compile(posterior_loss, fullgraph=True, backend="aot_eager")
+    got, want = (
+        loss(logits, labels, counts, label_weight=0.4, reduction=reduction)
+        for loss in (compiled, posterior_loss)
+    )
+    same(got, want, logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="inductor wants a C++ compiler")
+@pytest.mark.filterwarnings("ignore")
+def test_compiles_with_inductor() -> None:
+    torch._dynamo.reset()
+    logits, labels, _ = batch()
+    logits = logits.detach().float().requires_grad_()
+    compiled = torch.compile(posterior_loss, fullgraph=True)
+    got, want = (f(logits, labels, TwoLevel(0.1, 0.05)) for f in (compiled, posterior_loss))
+    same(got, want, logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("draw", ["random", "quantile"])
+@pytest.mark.filterwarnings("ignore")
+def test_random_criterion_under_compile(draw: Any) -> None:
+    torch._dynamo.reset()
+    logits, labels, _ = batch()
+    logits = logits.detach().float().requires_grad_()
+    eager, compiled = (
+        beta_smoothing(draw=draw),
+        torch.compile(beta_smoothing(draw=draw), backend="eager"),
+    )
+    for _ in range(2):
+        same(compiled(logits, labels), eager(logits, labels), logits, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["floats", "levels", "dense"])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # jacfwd's own
+def test_functional_transforms(form: Callable[[Tensor], Any]) -> None:
+    logits, labels, teacher = batch()
+    counts = form(teacher)
+
+    def each(f: Tensor) -> Tensor:
+        return posterior_loss(f, labels, counts, label_weight=0.4, reduction="none")
+
+    losses = each(logits)
+    want = torch.autograd.grad(losses.sum(), logits, create_graph=True)[0]
+    flat = logits.detach()
+    close(torch.func.grad(lambda f: each(f).sum())(flat), want.detach())
+    rows = torch.stack([torch.autograd.grad(l, logits, retain_graph=True)[0] for l in losses])
+    for jacobian in (
+        torch.func.jacrev(each)(flat),
+        torch.func.jacfwd(each)(flat),
+        torch.autograd.functional.jacobian(each, flat, vectorize=True),
+    ):
+        close(jacobian, rows)
+    if form is not FORMS[0]:
+        return
+
+    def one(f: Tensor, y: Tensor) -> Tensor:
+        return posterior_loss(f[None], y[None], TwoLevel(0.1, 0.05), label_weight=0.4)
+
+    close(torch.func.vmap(torch.func.grad(one))(flat, labels), want.detach())
+
+
+def test_gradient_accumulation() -> None:
+    """ "sum" over unequal parts, divided once, is "mean" over the whole."""
+    logits, labels, _ = batch()
+    whole = label_smoothing(0.1)(logits, labels)
+    parts = [
+        label_smoothing(0.1, reduction="sum")(logits[s], labels[s])
+        for s in (slice(2), slice(2, None))
+    ]
+    same(sum(parts) / B, whole, logits)
+
+
+# ---------------------------------------------------------------- matching
+
+
+@pytest.mark.parametrize(("smoothing", "a"), [(0.05, 11), (0.1, 5), (0.15, 3), (0.2, 2), (0.3, 1)])
+def test_matching_beta(smoothing: float, a: float) -> None:
+    assert BetaPrior.matching(smoothing, strength=0.6).a == a
+    assert beta_smoothing(smoothing, 0.6).prior == BetaPrior(0.6, a)
+
+
+@pytest.mark.parametrize(("smoothing", "classes"), [*itertools.product([0.05, 0.15, 0.5], [2, 10])])
+def test_uniform_smoothing(smoothing: float, classes: int) -> None:
+    s = matching.uniform_smoothing(smoothing, classes)
+    assert matching.true_class_smoothing(s, classes) == pytest.approx(smoothing)
+    logits, labels, _ = batch(B, classes)
+    target = torch.full_like(logits, smoothing / (classes - 1))
+    target = target.detach().scatter(1, labels[:, None], 1 - smoothing)
+    if s <= 1:
+        same(
+            F.cross_entropy(logits, labels, label_smoothing=s),
+            F.cross_entropy(logits, target),
+            logits,
+        )
+        soft = soft_labels(
+            labels, UniformPrior(s)(logits, labels), label_weight=1 - s, num_classes=classes
+        )
+        close(soft.double(), target, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.15, 0.3])
+@pytest.mark.parametrize("weight", [0.4, 1.0])
+def test_teacher_temperature_solves_the_equation(smoothing: float, weight: float) -> None:
+    logits, labels, _ = batch(300)
+    teacher = logits.detach().scatter(1, labels[:, None], 9.0)
+    t = matching.teacher_temperature(teacher, labels, smoothing=smoothing, weight=weight)
+    soft = torch.softmax(teacher / t, -1)[range(300), labels]
+    assert ((1 - weight) + weight * soft).mean().item() == pytest.approx(1 - smoothing, abs=1e-8)
+
+
+def test_teacher_temperature_unreachable() -> None:
+    """A teacher wrong about 30 % of noisy labels smooths by more than 0.4 · 0.3 = 0.12."""
+    logits = 30 * torch.eye(10).repeat(10, 1)
+    labels = torch.arange(10).repeat(10)
+    labels[:30] = (labels[:30] + 1) % 10
+    with pytest.raises(ValueError, match=r"reaches 0.12 to 0.\d+ \(it is wrong about 30.0% of its"):
+        matching.teacher_temperature(logits, labels, smoothing=0.1, weight=0.4)
+    with pytest.raises(ValueError, match=r"no temperature smooths by 0\.5 at weight 0\.4"):
+        matching.teacher_temperature(logits, labels, smoothing=0.5, weight=0.4)
+
+
+@pytest.mark.parametrize("smoothing", [0.55, 0.7])
+def test_teacher_temperature_takes_the_largest(smoothing: float) -> None:
+    """Confidently wrong about 60 %: smoothing falls from .6, then rises, or falls, to 1 - 1/K."""
+    torch.manual_seed(0)
+    classes, n = 4, 100
+    labels = torch.randint(classes, (n,))
+    said = torch.where(torch.arange(n) < 60, (labels + 1) % classes, labels)
+    logits = 2.0 * F.one_hot(said, classes).double()
+    logits[:60] += 1.9 * F.one_hot(labels[:60], classes)  # nearly right
+    t = matching.teacher_temperature(logits, labels, smoothing=smoothing, weight=1.0)
+
+    def amount(temperature: float) -> float:
+        return matching.teacher_smoothing(logits, labels, temperature=temperature, weight=1.0)
+
+    temperatures = [math.exp(v) for v in torch.linspace(-6.9, 9.2, 2000).tolist()]
+    signs = [amount(v) > smoothing for v in temperatures]
+    last = max(i for i in range(1999) if signs[i] != signs[i + 1])
+    assert temperatures[last] <= t <= temperatures[last + 1]
+    assert amount(t) == pytest.approx(smoothing, abs=1e-8)
+
+
+def test_temperature_of_a_teacher_that_cools_towards_uniform() -> None:
+    """Wrong about everything: it smooths more than the uniform prior, at every temperature."""
+    logits = 5 * torch.eye(4, dtype=torch.float64)
+    labels = torch.tensor([1, 2, 3, 0])
+    t = matching.teacher_temperature(logits, labels, smoothing=0.9, weight=1.0)
+    got = matching.teacher_smoothing(logits, labels, temperature=t, weight=1.0)
+    assert got == pytest.approx(0.9, abs=1e-8)

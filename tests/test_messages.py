@@ -1,0 +1,358 @@
+"""What is said when something is wrong: what came, what was wanted, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from softprior import (
+    BetaPrior,
+    ConfidencePenalty,
+    PosteriorLoss,
+    TeacherPrior,
+    TwoLevel,
+    UniformPrior,
+    beta_smoothing,
+    label_smoothing,
+    matching,
+    posterior_loss,
+    self_distillation,
+    soft_labels,
+)
+
+B, K = 4, 3
+COUNTS = TwoLevel(0.1, 0.1)
+META = torch.device("meta")
+nan, inf = float("nan"), float("inf")
+
+
+def logits(*shape: int, **options: Any) -> Tensor:
+    return torch.zeros(*(shape or (B, K)), **options)
+
+
+def labels(*values: int) -> Tensor:
+    return torch.tensor(values or [0, 1, 2, 0])
+
+
+def with_first(value: float, tensor: Tensor) -> Tensor:
+    tensor = tensor.clone()
+    tensor[(1,) if tensor.ndim == 1 else (1, 2)] = value
+    return tensor
+
+
+LOSSES: dict[str, Callable[..., Tensor]] = {
+    "posterior_loss": lambda f, y, t=None: posterior_loss(f, y, COUNTS),
+    "posterior_loss, dense": lambda f, y, t=None: posterior_loss(f, y, torch.ones(B, K)),
+    "PosteriorLoss(None)": PosteriorLoss(None),
+    "label_smoothing": label_smoothing(),
+    "self_distillation": lambda f, y, t=None: self_distillation()(f, y, logits()),
+    "beta_smoothing": beta_smoothing(),
+    "beta_smoothing, ranked": lambda f, y, t=None: beta_smoothing()(f, y, torch.ones(B)),
+    "ConfidencePenalty": ConfidencePenalty(),
+}
+every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
+
+
+@every_loss
+@pytest.mark.parametrize(
+    ("f", "error", "message"),
+    [
+        ([[0.0]], TypeError, "logits must be a torch.Tensor, got list"),
+        (logits(K), ValueError, r"logits must have shape \(B, K\), got \(3,\)$"),
+        (logits(B, K, 2), ValueError, r"got \(4, 3, 2\); move .*logits.movedim\(1, -1\)"),
+        (logits().long(), TypeError, "logits must be floating point, got torch.int64"),
+        (logits(0, K), ValueError, r"the batch is empty, got shape \(0, 3\)"),
+        (logits(B, 1), ValueError, r"K = 1 class, wanted at least 2; .*torch.stack"),
+    ],
+)
+def test_logits(loss: Callable[..., Tensor], f: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        loss(f, labels())
+
+
+@every_loss
+@pytest.mark.parametrize("bad", [nan, inf, -inf])
+def test_logits_that_are_not_finite(loss: Callable[..., Tensor], bad: float) -> None:
+    """-inf is a masked class: plain cross-entropy can take it where it is not the label."""
+    f = with_first(bad, logits())
+    message = rf"logits has 1 entries that are not finite, the first in row 1, column 2 \({bad}\)"
+    if loss is LOSSES["PosteriorLoss(None)"] and bad == -inf:
+        assert loss(f, labels()).isfinite()
+        with pytest.raises(ValueError, match="a masked class"):
+            loss(f, labels(0, 2, 0, 0))
+        return
+    with pytest.raises(ValueError, match=message + "; a masked class"):
+        loss(f, labels())
+
+
+@every_loss
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        ([0, 1, 2, 0], TypeError, "labels must be a torch.Tensor, got list"),
+        (labels(0, 1), ValueError, r"labels must have shape \(4,\) .* \(4, 3\), got \(2,\)"),
+        (labels()[:, None], ValueError, r"shape \(4, 1\), wanted \(B,\): use labels.squeeze\(1\)"),
+        (torch.eye(K)[labels()].long(), ValueError, r"look one-hot .*labels.argmax\(1\)"),
+        (labels().float(), TypeError, r"class indices must be integers.*labels.long\(\)"),
+        (labels().bool(), TypeError, "integers or probabilities, got torch.bool"),
+        (labels().cfloat(), TypeError, "integers or probabilities, got torch.complex64"),
+        (labels().to(META), ValueError, r"labels are on meta and logits on cpu; use .*\('cpu'\)"),
+        (labels(0, 1, 3, 0), ValueError, r"in 0..2 \(K = 3\), got 3 at position 2"),
+        (labels(0, -1, 2, 0), ValueError, r"in 0..2 \(K = 3\), got -1 at position 1"),
+        (torch.ones(B, 2), ValueError, r"the shape of logits, \(4, 3\), got \(4, 2\)"),
+        (torch.ones(B, K), ValueError, "sum to 1 over the classes, row 0 sums to 3"),
+        (torch.tensor([[2.0, -1.0, 0.0]] * B), ValueError, "must be ≥ 0, found -1"),
+        (torch.full((B, K), nan), ValueError, "must be ≥ 0, found nan"),
+    ],
+)
+def test_labels(loss: Callable[..., Tensor], y: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        loss(logits(), y)
+
+
+def test_labels_legitimately_odd() -> None:
+    assert posterior_loss(logits(), labels(0, -100, 2, 0), COUNTS).isfinite()
+    assert posterior_loss(logits(), labels(0, 255, 2, 0), COUNTS, ignore_index=255).isfinite()
+    assert posterior_loss(logits(), labels(0, 1, 2, 0), COUNTS, ignore_index=1).isfinite()
+    assert posterior_loss(logits() + 3e38, labels(), TwoLevel(0.0, 0.0)).isfinite()
+    half = torch.full((B, K), 1 / 3, dtype=torch.bfloat16)
+    assert posterior_loss(logits(dtype=torch.bfloat16), half, COUNTS).isfinite()
+    assert posterior_loss(logits(dtype=torch.float16) + 6e4, labels(), COUNTS).isfinite()
+
+
+@pytest.mark.parametrize(
+    ("counts", "error", "message"),
+    [
+        (0.1, TypeError, r"counts must be a tensor \(B, K\) or softprior.TwoLevel, got float"),
+        ((0.1, 0.1), TypeError, "TwoLevel, got tuple"),
+        (None, TypeError, "TwoLevel, got NoneType"),
+        (torch.ones(K), ValueError, r"dense counts must have shape \(4, 3\), got \(3,\)"),
+        (torch.ones(B, K).long(), TypeError, "dense counts must be floating point, got torch.int"),
+        (torch.ones(B, K, device=META), ValueError, "device of logits, cpu, got meta"),
+        (with_first(-0.5, torch.ones(B, K)), ValueError, "finite and ≥ 0, found -0.5 to 1"),
+        (with_first(nan, torch.ones(B, K)), ValueError, "finite and ≥ 0, found nan"),
+        (with_first(inf, torch.ones(B, K)), ValueError, "finite and ≥ 0, found 1 to inf"),
+        (TwoLevel(-0.1, 0.1), ValueError, r"counts.on_label must be a number in \[0, inf\), got -"),
+        (TwoLevel(0.1, nan), ValueError, "counts.elsewhere must be a number in .* got nan"),
+        (TwoLevel(0.1, inf), ValueError, "counts.elsewhere must be a number in .* got inf"),
+        (TwoLevel("1", 0.1), ValueError, "counts.on_label must be a number in .* got '1'"),
+        (TwoLevel(torch.ones(2), 0.1), ValueError, r"on_label must have shape \(4,\), got \(2,\)"),
+        (TwoLevel(0.1, torch.ones(B, 1)), ValueError, r"elsewhere must have .*got \(4, 1\)"),
+        (TwoLevel(0.1, torch.ones(B, K)), ValueError, r"elsewhere must have .*got \(4, 3\)"),
+        (TwoLevel(torch.ones(B).int(), 0.1), TypeError, "on_label must be floating point"),
+        (TwoLevel(with_first(-1, torch.ones(B)), 0.1), ValueError, "on_label must be finite and"),
+    ],
+)
+def test_counts(counts: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        posterior_loss(logits(), labels(), counts)
+    with pytest.raises(error, match=message):
+        soft_labels(labels(), counts, num_classes=K)
+    shape_is_wrong = "shape" in message or error is TypeError
+    if shape_is_wrong or "nan" in message or "inf" in message.replace("[0, inf", ""):
+        with pytest.raises(error, match=message):
+            PosteriorLoss(lambda f, y, t=None, generator=None: counts)(logits(), labels())
+
+
+def test_soft_labels() -> None:
+    with pytest.raises(ValueError, match="num_classes is needed"):
+        soft_labels(labels(), COUNTS)
+    with pytest.raises(TypeError, match=r"labels must be a torch\.Tensor, got list"):
+        soft_labels([0, 1], COUNTS, num_classes=K)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"labels must be in 0\.\.2"):
+        soft_labels(labels(-100, 1, 1, 1), COUNTS, num_classes=K)
+    with pytest.raises(ValueError, match="K = 1 class"):
+        soft_labels(labels(0), COUNTS, num_classes=1)
+
+
+@pytest.mark.parametrize("prior", [TeacherPrior(), BetaPrior()])
+@pytest.mark.parametrize(
+    ("t", "error", "message"),
+    [
+        (logits(B, 2), ValueError, r"the shape of logits, \(4, 3\), got \(4, 2\)"),
+        (logits(2, K), ValueError, r"the shape of logits, \(4, 3\), got \(2, 3\)"),
+        (logits(B, K, 1), ValueError, r"teacher_logits must have shape \(B, K\), got \(4, 3, 1\)"),
+        (logits().long(), TypeError, "teacher_logits must be floating point"),
+        (logits(device=META), ValueError, "teacher_logits are on meta, logits on cpu"),
+        (with_first(nan, logits()), ValueError, "teacher_logits has 1 entries .* column 2"),
+        (with_first(-inf, logits()), ValueError, "teacher_logits has 1 entries .*-inf"),
+    ],
+)
+def test_teacher_logits(prior: Any, t: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        PosteriorLoss(prior)(logits(), labels(), t)
+
+
+def test_no_teacher() -> None:
+    with pytest.raises(ValueError, match=r"TeacherPrior needs teacher_logits, got None; call crit"):
+        self_distillation()(logits(), labels())
+    with pytest.raises(ValueError, match=r"teacher_logits must have shape \(B, K\), got \(4,\)$"):
+        self_distillation()(logits(), labels(), torch.zeros(B))
+
+
+@pytest.mark.parametrize(
+    ("t", "error", "message"),
+    [
+        (
+            torch.zeros(B + 1),
+            ValueError,
+            r"one number per sample must have shape \(4,\), got \(5,\)",
+        ),
+        (
+            torch.zeros(B).long(),
+            TypeError,
+            "teacher_logits must be floating point, got torch.int64",
+        ),
+        (with_first(nan, torch.zeros(B)), ValueError, "one number per sample contain NaN"),
+        (torch.zeros(B, device=META), ValueError, "teacher_logits are on meta, logits on cpu"),
+    ],
+)
+def test_one_confidence_per_sample(t: Tensor, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        beta_smoothing()(logits(), labels(), t)
+
+
+@pytest.mark.parametrize("bad", [-0.1, nan, inf, "0.1", None, True])
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("strength", UniformPrior),
+        ("strength", TeacherPrior),
+        ("strength", BetaPrior),
+        ("strength", ConfidencePenalty),
+        ("temperature", lambda v: TeacherPrior(temperature=v)),
+        ("a", lambda v: BetaPrior(a=v)),
+        ("label_weight", lambda v: PosteriorLoss(None, label_weight=v)),
+        ("label_weight", lambda v: posterior_loss(logits(), labels(), COUNTS, label_weight=v)),
+        ("label_weight", lambda v: soft_labels(labels(), COUNTS, label_weight=v, num_classes=K)),
+        ("smoothing", label_smoothing),
+        ("smoothing", beta_smoothing),
+        ("temperature", self_distillation),
+        ("weight", lambda v: self_distillation(weight=v)),
+        ("weight", lambda v: beta_smoothing(weight=v)),
+        ("strength", lambda v: BetaPrior.matching(0.1, strength=v)),
+        ("smoothing", lambda v: matching.uniform_smoothing(v, K)),
+        ("label_smoothing", lambda v: matching.true_class_smoothing(v, K)),
+        (
+            "temperature",
+            lambda v: matching.teacher_smoothing(logits(), labels(), temperature=v, weight=0.4),
+        ),
+        (
+            "weight",
+            lambda v: matching.teacher_temperature(logits(), labels(), smoothing=0.1, weight=v),
+        ),
+        (
+            "smoothing",
+            lambda v: matching.teacher_temperature(logits(), labels(), smoothing=v, weight=0.4),
+        ),
+    ],
+)
+def test_numbers_out_of_range(name: str, make: Callable[[Any], Any], bad: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} must be a number in [\[(]0, .*got {bad!r}$"):
+        make(bad)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: TeacherPrior(temperature=0),
+        lambda: BetaPrior(a=0),
+        lambda: beta_smoothing(weight=0),
+        lambda: matching.uniform_smoothing(0, K),
+    ],
+)
+def test_numbers_that_must_not_be_zero(make: Callable[[], Any]) -> None:
+    with pytest.raises(ValueError, match=r"must be a number in \(0, .*got 0$"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [label_smoothing, lambda v: self_distillation(weight=v), lambda v: beta_smoothing(0.1, v)],
+)
+def test_weights_above_one(make: Callable[[float], Any]) -> None:
+    with pytest.raises(ValueError, match=r"must be a number in [\[(]0, 1\], got 1.5"):
+        make(1.5)
+
+
+def test_more_smoothing_than_strength() -> None:
+    with pytest.raises(
+        ValueError, match=r"smoothing must be in \(0, strength\) = \(0, 0.6\), got 0.7"
+    ):
+        beta_smoothing(0.7)
+
+
+@pytest.mark.parametrize("classes", [1, 0, 2.5, "3"])
+def test_matching_classes(classes: Any) -> None:
+    for convert in (matching.uniform_smoothing, matching.true_class_smoothing):
+        with pytest.raises(ValueError, match="num_classes must be an integer of at least 2, got"):
+            convert(0.1, classes)
+
+
+def test_matching_wants_indices() -> None:
+    with pytest.raises(TypeError, match="matching wants class indices"):
+        matching.teacher_temperature(logits(), torch.eye(K)[labels()], smoothing=0.1, weight=0.4)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: posterior_loss(logits(), labels(), COUNTS, reduction="meen"),  # type: ignore[arg-type]
+            "unknown reduction 'meen': did you mean 'mean'? known are 'mean', 'none', 'sum'",
+        ),
+        (
+            lambda: PosteriorLoss(None, reduction="batchmean"),  # type: ignore[arg-type]
+            "unknown reduction 'batchmean': did you mean 'mean'? known are 'mean', 'none', 'sum'",
+        ),
+        (
+            lambda: ConfidencePenalty(reduction="x"),  # type: ignore[arg-type]
+            "unknown reduction 'x': known are 'mean', 'none', 'sum'",
+        ),
+        (
+            lambda: BetaPrior(draw="quantiles"),  # type: ignore[arg-type]
+            "unknown draw 'quantiles': did you mean 'quantile'? known are 'quantile', 'random'",
+        ),
+        (
+            lambda: BetaPrior(order="reverse"),  # type: ignore[arg-type]
+            (
+                "unknown order 'reverse': did you mean 'reversed'? known are 'reversed', "
+                "'intact', 'random'"
+            ),
+        ),
+        (
+            lambda: TeacherPrior(weighting="mop"),  # type: ignore[arg-type]
+            "unknown weighting 'mop': did you mean 'map'? known are 'map', 'none'",
+        ),
+    ],
+)
+def test_unknown_names(make: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole text is compared
+        make()
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("prior", [0.15, UniformPrior, "uniform", nn.Linear])
+def test_what_is_not_a_prior(prior: Any) -> None:
+    with pytest.raises(TypeError, match="prior must be a softprior Prior or None, got"):
+        PosteriorLoss(prior)
+
+
+def test_autocast_lets_a_scaler_see_the_infinity() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not label_smoothing()(with_first(inf, logits()), labels()).isfinite()
+
+
+def test_values_are_not_read_off_the_cpu() -> None:
+    """Shapes are still checked: nothing here would stall an accelerator."""
+    f = logits(device=META).requires_grad_()
+    for criterion in (label_smoothing(), beta_smoothing(), self_distillation()):
+        loss = criterion(f, labels().to(META), logits(device=META))
+        assert loss.shape == ()
+        loss.backward()
+    with pytest.raises(ValueError, match=r"must have shape \(4,\)"):
+        label_smoothing()(f, labels(0, 1).to(META))

@@ -1,0 +1,289 @@
+"""Reading predictions: what is read, and the one line that every mistake gets."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+
+from softprior.cli.predictions import read_predictions
+
+LOGITS = np.array([[1.0, -2.0, 0.5], [0.0, 0.25, -1e4], [3.0, 3.0, 3.0], [-1.0, 2.0, 7.0]])
+PROBS = np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0], [0.125, 0.125, 0.75], [0.2, 0.3, 0.5]])
+LABELS = np.array([0, 2, 1, 2])
+
+
+def _table(scores, labels, kind="logit", **changed):
+    columns = {f"{kind}_{c}": scores[:, c] for c in range(scores.shape[1])}
+    columns = {"id": [f"s{i}" for i in range(len(scores))], **columns, "label": labels}
+    columns.update(changed)
+    return pyarrow.table({name: c for name, c in columns.items() if c is not None})
+
+
+def _write(path: Path, scores=LOGITS, labels=LABELS, kind="logit", **changed) -> Path:
+    if path.suffix == ".npz":
+        arrays = {kind + "s": scores, "labels": labels, **changed}
+        np.savez(path, **{name: a for name, a in arrays.items() if a is not None})
+    elif path.suffix == ".csv":
+        pyarrow.csv.write_csv(_table(scores, labels, kind, **changed), path)
+    else:
+        pyarrow.parquet.write_table(_table(scores, labels, kind, **changed), path)
+    return path
+
+
+def _text(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+suffixes = pytest.mark.parametrize("suffix", [".npz", ".csv", ".parquet"])
+tables = pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+
+
+@suffixes
+def test_logits_come_back_as_they_were(tmp_path, suffix):
+    logits, labels = read_predictions(_write(tmp_path / f"p{suffix}"))
+    assert logits.dtype == torch.float64
+    assert labels.dtype == torch.int64
+    assert torch.equal(logits, torch.tensor(LOGITS))
+    assert torch.equal(labels, torch.tensor(LABELS))
+
+
+@suffixes
+def test_probabilities_become_log_probabilities(tmp_path, suffix):
+    logits, _ = read_predictions(_write(tmp_path / f"p{suffix}", PROBS, kind="prob"))
+    expected = torch.tensor(PROBS).clamp(min=sys.float_info.min).log()
+    assert torch.equal(logits, expected)
+    assert logits[1, 1].item() == pytest.approx(math.log(sys.float_info.min))
+    torch.testing.assert_close(logits.softmax(1), torch.tensor(PROBS))
+
+
+@suffixes
+def test_float32_stays_float32_where_the_file_knows_it(tmp_path, suffix):
+    logits, _ = read_predictions(_write(tmp_path / f"p{suffix}", LOGITS.astype(np.float32)))
+    assert logits.dtype == (torch.float64 if suffix == ".csv" else torch.float32)
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f4", ">f8", "int32"])
+def test_npz_dtypes(tmp_path, dtype):
+    values = np.array([[1, 2], [3, -4]]).astype(dtype)
+    logits, _ = read_predictions(_write(tmp_path / "p.npz", values, np.array([0, 1])))
+    assert logits.tolist() == [[1, 2], [3, -4]]
+    assert logits.dtype == (torch.float64 if dtype in (">f8", "int32") else torch.float32)
+
+
+@suffixes
+@pytest.mark.parametrize("dtype", ["float64", "uint8", "int32"])
+def test_labels_of_integral_value(tmp_path, suffix, dtype):
+    _, labels = read_predictions(_write(tmp_path / f"p{suffix}", labels=LABELS.astype(dtype)))
+    assert torch.equal(labels, torch.tensor(LABELS))
+
+
+@tables
+def test_columns_in_any_order(tmp_path, suffix):
+    scores = np.arange(24.0).reshape(2, 12)  # logit_10 sorts between logit_1 and logit_2
+    table = _table(scores, [11, 0])
+    table = table.select(sorted(table.column_names, reverse=True))
+    path = tmp_path / f"p{suffix}"
+    (pyarrow.csv.write_csv if suffix == ".csv" else pyarrow.parquet.write_table)(table, path)
+    logits, labels = read_predictions(path)
+    assert torch.equal(logits, torch.tensor(scores))
+    assert labels.tolist() == [11, 0]
+
+
+def test_probabilities_rounded_in_a_csv(tmp_path):
+    path = _text(tmp_path / "p.csv", "label,prob_0,prob_1,prob_2\n0,0.3333,0.3333,0.3333\n")
+    logits, _ = read_predictions(str(path))
+    torch.testing.assert_close(logits.softmax(1), torch.full((1, 3), 1 / 3, dtype=torch.float64))
+
+
+def _fails(path, message, error=ValueError):
+    with pytest.raises(error, match=message) as caught:
+        read_predictions(path)
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    assert "\n" not in text
+
+
+def test_no_such_file(tmp_path):
+    _fails(tmp_path / "p.npz", "no such file", FileNotFoundError)
+
+
+def test_directory(tmp_path):
+    _fails(tmp_path, r"is a directory, wanted one of its files \(.csv, .npz, .parquet\)")
+
+
+def test_unknown_suffix_lists_the_known(tmp_path):
+    _fails(
+        _text(tmp_path / "p.cvs", "x"), "unknown kind of file '.cvs': did you mean '.csv'.*'.npz'"
+    )
+    _fails(_text(tmp_path / "p", "x"), "unknown kind of file '': known are '.csv', '.npz'")
+
+
+@suffixes
+def test_empty_file(tmp_path, suffix):
+    _fails(_text(tmp_path / f"p{suffix}", ""), "the file is empty")
+
+
+@suffixes
+def test_no_rows(tmp_path, suffix):
+    _fails(_write(tmp_path / f"p{suffix}", LOGITS[:0], LABELS[:0]), "there are no rows")
+
+
+@suffixes
+def test_one_class(tmp_path, suffix):
+    path = _write(tmp_path / f"p{suffix}", LOGITS[:, :1], LABELS * 0)
+    _fails(path, "K = 1 class, wanted at least 2: for a binary model give both")
+
+
+@suffixes
+def test_truncated(tmp_path, suffix):
+    path = _write(tmp_path / f"p{suffix}")
+    path.write_bytes(path.read_bytes()[:-9])
+    wanted = {
+        ".npz": "not an npz archive, or truncated; write it again with numpy.savez",
+        ".csv": "(?i)csv parse error|cell is empty",
+        ".parquet": "(?i)parquet",
+    }
+    _fails(path, wanted[suffix])
+
+
+@suffixes
+def test_something_else_under_the_suffix(tmp_path, suffix):
+    path = tmp_path / f"p{suffix}"
+    path.write_bytes(b"\x93NUMPY\x01\x00 \xff\xfe not this\n" * 30)
+    _fails(path, "npz archive|no column 'label'|Parquet|utf|UTF")
+
+
+def test_corrupt_array(tmp_path):
+    path = _write(tmp_path / "p.npz")
+    data = bytearray(path.read_bytes())
+    at = data.index(LOGITS.tobytes())
+    data[at : at + 8] = bytes(8)
+    path.write_bytes(bytes(data))
+    _fails(path, "array 'logits' is corrupt: Bad CRC-32")
+
+
+def test_pickle_is_refused(tmp_path):
+    path = _write(tmp_path / "p.npz", np.array([[1, "x"], [None, 2.0]], dtype=object), LABELS[:2])
+    _fails(path, r"array 'logits' holds Python objects \(pickle\), which are never loaded")
+
+
+def test_missing_arrays(tmp_path):
+    path = tmp_path / "p.npz"
+    _fails(
+        _write(path, None, extra=LOGITS),
+        "neither 'logits' nor 'probs' is there, wanted one of them; arrays: 'labels', 'extra'",
+    )
+    _fails(_write(path, labels=None), r"no array 'labels', wanted class indices \(n,\); arrays: 'l")
+    _fails(_write(path, probs=PROBS), "both 'logits' and 'probs' are there, keep one of them")
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "message"),
+    [
+        (LOGITS[0], LABELS, r"'logits' must have shape \(n, K\), got \(3,\)"),
+        (LOGITS[None], LABELS, r"'logits' must have shape \(n, K\), got \(1, 4, 3\)"),
+        (LOGITS, LABELS[:3], r"'labels' must have shape \(4,\) to go with 'logits' \(4, 3\)"),
+        (LOGITS, LABELS[:, None], r"got \(4, 1\); use labels.squeeze\(1\)"),
+        (LOGITS, np.eye(3)[LABELS], r"got \(4, 3\); class indices are wanted: labels.argmax\(1\)"),
+        (LOGITS + 1j, LABELS, "'logits' must hold numbers, got dtype complex128"),
+        (LOGITS, LABELS > 0, "'labels' must hold numbers, got dtype bool"),
+        (LOGITS, np.array(list("abcd")), "'labels' must hold numbers, got dtype <U1"),
+    ],
+)
+def test_arrays_of_the_wrong_shape_or_kind(tmp_path, scores, labels, message):
+    _fails(_write(tmp_path / "p.npz", scores, labels), message)
+
+
+@suffixes
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([0, 1, 3, 7], r"labels must be in 0..2 \(K = 3\), got 3 in row 2"),
+        ([0, -1, 1, 2], r"labels must be in 0..2 \(K = 3\), got -1 in row 1"),
+        ([0.0, 1.0, 2.0, 0.5], "labels must be integers, got 0.5 in row 3"),
+        ([0.0, math.nan, 2.0, 0.5], "labels must be integers, got nan in row 1"),
+        ([0.0, 1.0, math.inf, 1.0], "labels must be integers, got inf in row 2"),
+    ],
+)
+def test_labels_that_are_no_classes(tmp_path, suffix, labels, message):
+    _fails(_write(tmp_path / f"p{suffix}", labels=np.array(labels)), message)
+
+
+@suffixes
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_logits_that_are_not_finite(tmp_path, suffix, value):
+    scores = LOGITS.copy()
+    scores[2, 1] = value
+    _fails(
+        _write(tmp_path / f"p{suffix}", scores),
+        "logits has 1 entries that are not finite, the first in row 2, column 1",
+    )
+
+
+@suffixes
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([0.5, 0.25, 0.5], r"must sum to 1 over the classes \(within 1e-3\), row 1 sums to 1.25"),
+        ([1.5, -0.5, 0.0], "probabilities must be ≥ 0 and finite, got -0.5 in row 1, class 1"),
+        ([1.0, math.nan, 0.0], "probabilities must be ≥ 0 and finite, got nan in row 1, class 1"),
+        ([math.inf, 0.0, 0.0], "probabilities must be ≥ 0 and finite, got inf in row 1, class 0"),
+    ],
+)
+def test_probabilities_that_are_none(tmp_path, suffix, row, message):
+    scores = PROBS.copy()
+    scores[1] = row
+    _fails(_write(tmp_path / f"p{suffix}", scores, kind="prob"), message)
+
+
+@tables
+def test_missing_columns(tmp_path, suffix):
+    path = tmp_path / f"p{suffix}"
+    scores = np.hstack([LOGITS, LOGITS])
+    _fails(
+        _write(path, scores, logit_3=None),
+        "no column 'logit_3', but there is 'logit_5': classes must be numbered from 0",
+    )
+    _fails(_write(path, label=None), "no column 'label', wanted class indices; columns: 'id', 'log")
+    _fails(_write(path, kind="score"), "neither logit_0, … nor prob_0, … is there.*'score_0'")
+    _fails(_write(path, prob_0=PROBS[:, 0]), "both logit_0, … and prob_0, … are there, keep one")
+    _fails(_write(path, logit_01=PROBS[:, 0]), "two columns for class 1: 'logit_01' is the second")
+
+
+@tables
+def test_cells(tmp_path, suffix):
+    path = tmp_path / f"p{suffix}"
+    _fails(
+        _write(path, logit_1=[1.0, None, 2.0, 3.0]),
+        "column 'logit_1', row 1: the cell is empty, wanted a number",
+    )
+    _fails(_write(path, label=[0, 1, None, 2]), "column 'label', row 2: the cell is empty")
+    _fails(
+        _write(path, logit_2=["1.0", "2.0", "three", "4"]),
+        "column 'logit_2', row 2: 'three' is not a number",
+    )
+    _fails(_write(path, label=[True, False, True, False]), "column 'label', row 0: True is not a n")
+
+
+def test_numbers_written_as_text_in_parquet(tmp_path):
+    path = _write(tmp_path / "p.parquet", logit_2=["1", "2", "3", "4"])
+    _fails(path, "column 'logit_2' holds string, wanted numbers")
+
+
+def test_ragged_csv(tmp_path):
+    path = _text(tmp_path / "p.csv", "label,logit_0,logit_1\n0,1,2\n1,3\n")
+    _fails(path, "CSV parse error: Row #3: Expected 3 columns, got 2")
+
+
+def test_two_label_columns(tmp_path):
+    path = _text(tmp_path / "p.csv", "label,logit_0,logit_1,label\n0,1,2,0\n")
+    _fails(path, "there are 2 columns 'label', wanted one")

@@ -1,0 +1,326 @@
+"""The laws of ``Teacher``'s docstring, over every teacher found in ``teachers/``; then each one."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pathlib
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from softprior import EMATeacher, FrozenTeacher, MemoryTeacher, Teacher, teachers
+from softprior.margin import label_margin
+from softprior.teachers.base import unwrapped
+
+N, D, K = 12, 4, 3
+GRID: dict[str, list[dict[str, Any]]] = {
+    "ema": [
+        {"decay": 0.5, "warmup": False},
+        {"buffers": "copy"},
+        {"buffers": "own", "training": True},
+    ],
+    "memory": [{"num_classes": None}],
+}
+CASES = [
+    pytest.param(kind, options, id="-".join([name, *map(str, options.values())]))
+    for name, kind in teachers.found().items()
+    for options in [{}, *GRID.get(name, [])]
+]
+every_teacher = pytest.mark.parametrize(("kind", "options"), CASES)
+close = torch.testing.assert_close
+
+
+def student() -> nn.Sequential:
+    return nn.Sequential(nn.Linear(D, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, K))
+
+
+def made(kind: type[Teacher], options: dict[str, Any], network: nn.Module) -> Teacher:
+    """A teacher by the names of what its constructor needs."""
+    known = {"network": network, "size": N, "num_classes": K}
+    wanted = inspect.signature(kind).parameters
+    return kind(**{**{k: v for k, v in known.items() if k in wanted}, **options})
+
+
+def batch() -> tuple[Tensor, Tensor, Tensor]:
+    return torch.randn(6, D), torch.randint(K, (6,)), torch.randperm(N)[:6]
+
+
+def step(network: nn.Module, inputs: Tensor, labels: Tensor) -> Tensor:
+    """One step of plain gradient descent; the logits it was made from."""
+    network.train()
+    logits: Tensor = network(inputs)
+    network.zero_grad()
+    nn.functional.cross_entropy(logits, labels).backward()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter -= 0.1 * parameter.grad
+    return logits
+
+
+def snapshot(module: nn.Module) -> dict[str, Any]:
+    return {k: copy.deepcopy(v) for k, v in module.state_dict().items()}
+
+
+@every_teacher
+def test_modes_change_nothing(kind: type[Teacher], options: dict[str, Any]) -> None:
+    teacher = made(kind, options, student())
+    modes = [m.training for m in teacher.modules()]
+    holder = nn.ModuleList([teacher])
+    for switch in (
+        teacher.train,
+        teacher.eval,
+        holder.train,
+        holder.eval,
+        lambda: holder.train(True),
+    ):
+        switch()
+        assert [m.training for m in teacher.modules()] == modes
+    assert teacher.train() is teacher
+
+
+@every_teacher
+def test_no_gradient(kind: type[Teacher], options: dict[str, Any]) -> None:
+    network = student()
+    teacher = made(kind, options, network)
+    inputs, labels, index = batch()
+    logits = step(network, inputs, labels)
+    teacher.observe(network, logits, labels, index)
+    said = teacher(inputs.requires_grad_(), index)
+    assert said.shape in ((6, K), (6,))
+    assert not said.requires_grad
+    assert not any(p.requires_grad for p in teacher.parameters())
+    assert all(p.requires_grad for p in network.parameters())
+
+
+@every_teacher
+def test_student_is_left_alone(kind: type[Teacher], options: dict[str, Any]) -> None:
+    """Weights, buffers, gradients and mode; and training goes as it would without a teacher."""
+    network = student()
+    alone = copy.deepcopy(network)
+    teacher = made(kind, options, network)
+    for _ in range(3):
+        inputs, labels, index = batch()
+        teacher(inputs, index)
+        logits = step(network, inputs, labels)
+        before, grads = snapshot(network), [p.grad.clone() for p in network.parameters()]
+        teacher.observe(network, logits, labels, index)
+        teacher(inputs, index)
+        assert network.training
+        assert snapshot(network).keys() == before.keys()
+        close(snapshot(network), before, rtol=0, atol=0)
+        close([p.grad for p in network.parameters()], grads, rtol=0, atol=0)
+        step(alone, inputs, labels)
+    close(snapshot(network), snapshot(alone), rtol=0, atol=0)
+
+
+@every_teacher
+def test_nothing_is_shared_with_the_student(kind: type[Teacher], options: dict[str, Any]) -> None:
+    network = student()
+    teacher = made(kind, options, network)
+    theirs = {t.untyped_storage().data_ptr() for t in network.state_dict().values()}
+    for tensor in (*teacher.parameters(), *teacher.buffers()):
+        assert tensor.untyped_storage().data_ptr() not in theirs
+
+
+@every_teacher
+def test_state_dict_round_trip(
+    kind: type[Teacher], options: dict[str, Any], tmp_path: pathlib.Path
+) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    network = student()
+    teacher, other, third = (made(kind, options, student()) for _ in range(3))
+    for _ in range(3):
+        inputs, labels, index = batch()
+        teacher.observe(network, step(network, inputs, labels), labels, index)
+    other.load_state_dict(teacher.state_dict())
+    tensors = {k: v.contiguous() for k, v in teacher.state_dict().items()}
+    safetensors.save_file(tensors, tmp_path / "teacher.safetensors")
+    third.load_state_dict(safetensors.load_file(tmp_path / "teacher.safetensors"))
+    close(other(inputs, index), teacher(inputs, index), rtol=0, atol=0)
+    third(inputs, index)  # in train mode asking moves the running statistics: ask all alike
+    for _ in range(2):
+        inputs, labels, index = batch()
+        logits = step(network, inputs, labels)
+        for each in (teacher, other, third):
+            each.observe(network, logits, labels, index)
+        for each in (other, third):
+            close(each(inputs, index), teacher(inputs, index), rtol=0, atol=0)
+            each.observe(network, logits, labels, index)
+        teacher.observe(network, logits, labels, index)
+
+
+@every_teacher
+def test_compiled_student(kind: type[Teacher], options: dict[str, Any]) -> None:
+    network = student()
+    compiled = torch.compile(network, backend="eager")
+    teacher, plain = made(kind, options, compiled), made(kind, options, network)
+    inputs, labels, index = batch()
+    logits = step(network, inputs, labels)
+    teacher.observe(compiled, logits, labels, index)
+    plain.observe(network, logits, labels, index)
+    assert teacher.state_dict().keys() == plain.state_dict().keys()
+    close(teacher(inputs, index), plain(inputs, index), rtol=0, atol=0)
+
+
+def test_the_base_class_answers_nothing() -> None:
+    with pytest.raises(NotImplementedError):
+        Teacher()(torch.zeros(1, D))
+    assert (
+        Teacher().observe(nn.Identity(), torch.zeros(1, K), torch.zeros(1), torch.zeros(1)) is None
+    )
+
+
+# ---------------------------------------------------------------- EMA
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.6, 0.999])
+@pytest.mark.parametrize("warmup", [True, False])
+def test_ema_by_hand(decay: float, warmup: bool) -> None:
+    network = student()
+    teacher = EMATeacher(network, decay, warmup=warmup)
+    averaged = [p.double().clone() for p in network.parameters()]
+    for t in range(1, 8):
+        inputs, labels, index = batch()
+        logits = step(network, inputs, labels)
+        teacher.observe(network, logits, labels, index)
+        d = min(1 - 1 / (t + 1), decay) if warmup else decay
+        averaged = [
+            d * a + (1 - d) * p for a, p in zip(averaged, network.parameters(), strict=True)
+        ]
+        assert teacher.updates == t
+    close([p.double() for p in teacher.network.parameters()], averaged, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("rule", ["average", "copy", "own"])
+@pytest.mark.parametrize("training", [False, True])
+def test_ema_buffers(rule: Any, training: bool) -> None:
+    network = student()
+    teacher = EMATeacher(network, 0.9, buffers=rule, training=training, warmup=False)
+    own = copy.deepcopy(network).train(training)
+    norm, taught = network[1], teacher.network[1]
+    assert isinstance(norm, nn.BatchNorm1d)
+    for _ in range(3):
+        inputs, labels, index = batch()
+        mean = taught.running_mean.clone()
+        logits = step(network, inputs, labels)
+        teacher.observe(network, logits, labels, index)
+        want = {
+            "average": 0.9 * mean + 0.1 * norm.running_mean,
+            "copy": norm.running_mean,
+            "own": own[1].running_mean,
+        }[rule]
+        close(taught.running_mean, want)
+        steps = own[1] if rule == "own" else norm
+        assert taught.num_batches_tracked == steps.num_batches_tracked
+        for to, of in zip(own.parameters(), teacher.network.parameters(), strict=True):
+            to.data.copy_(of)  # so that both normalise the same activations
+        with torch.no_grad():
+            own(inputs)
+        before = taught.running_mean.clone()
+        teacher(inputs)
+        assert torch.equal(before, taught.running_mean) is not training
+
+
+def test_ema_from_other_weights() -> None:
+    start, network = student(), student()
+    teacher = EMATeacher(start, decay=0.5)
+    teacher.observe(network, torch.zeros(1, K), torch.zeros(1).long(), torch.zeros(1).long())
+    for ema, a, b in zip(
+        teacher.network.parameters(), start.parameters(), network.parameters(), strict=True
+    ):
+        close(ema.data, (a.data + b.data) / 2)
+
+
+def test_ema_of_another_architecture() -> None:
+    teacher = EMATeacher(student())
+    with pytest.raises(ValueError, match="architecture is not that of the EMA network: 2 tensors"):
+        teacher.observe(nn.Linear(D, K), *[torch.zeros(1)] * 3)
+    assert teacher.updates == 0
+
+
+@pytest.mark.parametrize("decay", [-0.1, 1.1, float("nan"), "0.9"])
+def test_ema_decay(decay: Any) -> None:
+    with pytest.raises(ValueError, match="decay must be a number in"):
+        EMATeacher(student(), decay)
+
+
+def test_ema_that_never_moves() -> None:
+    with pytest.raises(ValueError, match="the average would never move"):
+        EMATeacher(student(), 1)
+    with pytest.raises(ValueError, match="unknown buffers 'avrage': did you mean 'average'"):
+        EMATeacher(student(), buffers="avrage")  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- frozen, memory, wrappers
+
+
+def test_frozen_keeps_its_own_copy_in_eval_mode() -> None:
+    network = student().train()
+    teacher = FrozenTeacher(network)
+    inputs, labels, _ = batch()
+    said = teacher.train()(inputs)
+    close(said, copy.deepcopy(network).eval()(inputs))
+    step(network, inputs, labels)
+    close(teacher(inputs), said, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("num_classes", [K, None])
+def test_memory(num_classes: int | None) -> None:
+    teacher = MemoryTeacher(N, num_classes)
+    said: dict[int, Tensor] = {}
+    for _ in range(4):
+        _, labels, index = batch()
+        logits = torch.randn(6, K, requires_grad=True)
+        teacher.observe(nn.Identity(), logits, labels, index)
+        heard = logits.detach() if num_classes else label_margin(logits.detach(), labels)
+        said.update(zip(index.tolist(), heard, strict=True))
+    unseen = torch.zeros(K) if num_classes else torch.tensor(0.0)
+    want = torch.stack([said.get(i, unseen) for i in range(N)])
+    got = teacher(None, torch.arange(N))
+    close(got, want)
+    got.zero_()  # what was handed out is the reader's own
+    close(teacher(None, torch.arange(N)), want)
+
+
+def test_memory_of_mixed_labels_and_half_precision() -> None:
+    teacher = MemoryTeacher(N)
+    logits, labels = torch.randn(6, K).bfloat16(), torch.softmax(torch.randn(6, K), -1)
+    teacher.observe(nn.Identity(), logits, labels, torch.arange(6))
+    close(teacher(None, torch.arange(6)), label_margin(logits, labels))
+
+
+@pytest.mark.parametrize("wrong", [-1, N])
+def test_memory_index_out_of_range(wrong: int) -> None:
+    teacher = MemoryTeacher(N)
+    with pytest.raises(ValueError, match=rf"index must be in 0\.\.{N - 1}, found"):
+        teacher(None, torch.tensor([0, wrong]))
+    with pytest.raises(ValueError, match=rf"index must be in 0\.\.{N - 1}, found"):
+        teacher.observe(
+            nn.Identity(), torch.randn(2, K), torch.tensor([0, 1]), torch.tensor([0, wrong])
+        )
+    with pytest.raises(ValueError, match="needs the samples' index"):
+        teacher(torch.zeros(1, D))
+    with pytest.raises(ValueError, match="needs the samples' index"):
+        teacher.observe(nn.Identity(), torch.randn(2, K), torch.tensor([0, 1]), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("size", "num_classes"), [(0, None), (-1, 3), (4, 1)])
+def test_memory_sizes(size: int, num_classes: int | None) -> None:
+    with pytest.raises(ValueError, match="wants size ≥ 1 samples and num_classes ≥ 2 or None, got"):
+        MemoryTeacher(size, num_classes)
+
+
+def test_unwrapped() -> None:
+    network = student()
+    assert unwrapped(network) is network
+    assert unwrapped(torch.compile(network, backend="eager")) is network
+
+
+def test_a_teacher_is_never_part_of_a_criterion() -> None:
+    from softprior import beta_smoothing
+
+    assert not list(beta_smoothing().parameters())
+    assert not list(beta_smoothing().children())

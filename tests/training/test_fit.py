@@ -1,0 +1,160 @@
+"""Training: equal recipes give equal bits, and only what is asked for is trained."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from softprior import BetaPrior, TeacherPrior, UniformPrior, diagnostics
+from softprior.matching import teacher_smoothing
+from softprior.training import Recipe, Store, data, fit, generations, models
+
+BASE = Recipe(epochs=3)
+METHODS = {
+    "cross-entropy": BASE,
+    "penalty": replace(BASE, confidence_penalty=0.1),
+    "uniform": replace(BASE, prior=UniformPrior(0.15), label_weight=0.85),
+    "beta, own": replace(BASE, prior=BetaPrior(), label_weight=0.4),
+    "beta, ema": replace(BASE, prior=BetaPrior(), label_weight=0.4, teacher="ema"),
+    "beta, memory": replace(BASE, prior=BetaPrior(), label_weight=0.4, teacher="memory"),
+    "teacher, memory": replace(BASE, prior=TeacherPrior(), label_weight=0.6, teacher="memory"),
+    "teacher, frozen": replace(
+        BASE, prior=TeacherPrior(), label_weight=0.6, teacher=replace(BASE, initialisation=1)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_equal_recipes_give_equal_bits(name: str, tmp_path: Path) -> None:
+    first = fit(METHODS[name], Store(tmp_path / "a"))
+    torch.rand(7)  # whatever else draws from the global generator
+    second = fit(METHODS[name], Store(tmp_path / "b"))
+    for epoch in ("last", "best"):
+        for key, value in first.weights(epoch).items():
+            assert torch.equal(value, second.weights(epoch)[key])
+        for part in ("train", "validation", "test"):
+            assert torch.equal(
+                first.predictions(part, epoch)[0], second.predictions(part, epoch)[0]
+            )
+    for row, other in zip(first.history, second.history, strict=True):
+        assert {**row, "seconds": 0} == {**other, "seconds": 0}
+
+
+@pytest.mark.parametrize("network", models.found())
+def test_every_network_learns_the_digits(network: str, tmp_path: Path) -> None:
+    run = fit(Recipe(model=network, epochs=5), Store(tmp_path))
+    assert diagnostics.accuracy(*run.predictions("test")) > 0.85
+
+
+def test_a_finished_run_is_not_repeated(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    epochs: list[float] = []
+    fit(BASE, store, lambda row: epochs.append(row["epoch"]))
+    fit(BASE, store, lambda row: epochs.append(row["epoch"]))
+    assert epochs == [1, 2, 3]
+
+
+def test_a_chain_trains_each_generation_once(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    chain = list(generations(replace(BASE, epochs=1), TeacherPrior(strength=1.0), 3))
+    fit(chain[2], store)
+    assert all(store.get(recipe) for recipe in chain)
+    assert len(list(store.runs())) == 3
+    run = store.get(chain[2])
+    assert run is not None
+    assert run.outcome["teacher"] == chain[1].digest
+
+
+def test_matching_finds_the_temperature_once_and_stores_it(tmp_path: Path) -> None:
+    teacher = replace(BASE, epochs=10, initialisation=1)
+    prior = TeacherPrior(strength=0.6)
+    recipe = replace(BASE, prior=prior, label_weight=0.4, teacher=teacher, match_smoothing=0.15)
+    store = Store(tmp_path)
+    temperature = fit(recipe, store).outcome["temperature"]
+    taught_by = store.get(teacher)
+    assert taught_by is not None
+    logits, labels = taught_by.predictions("train")
+    smoothing = teacher_smoothing(logits, labels, temperature=temperature, weight=0.6)
+    assert math.isclose(smoothing, 0.15, abs_tol=1e-6)
+    again = replace(recipe, prior=replace(prior, temperature=temperature), match_smoothing=None)
+    for key, value in fit(again, store).weights().items():
+        assert torch.equal(value, fit(recipe, store).weights()[key])
+
+
+def test_best_epoch_is_by_validation_accuracy_with_ties_to_the_later(tmp_path: Path) -> None:
+    run = fit(replace(BASE, epochs=8), Store(tmp_path))
+    accuracies = [row["validation_accuracy"] for row in run.history]
+    expected = max(e for e, a in enumerate(accuracies, 1) if a == max(accuracies))
+    assert run.outcome["best_epoch"] == expected
+    logits, labels = run.predictions("validation", "best")
+    assert diagnostics.accuracy(logits, labels) == max(accuracies)
+    logits, labels = run.predictions("validation", "last")
+    assert diagnostics.accuracy(logits, labels) == accuracies[-1]
+
+
+def test_learning_rate_falls_at_the_milestones(tmp_path: Path) -> None:
+    run = fit(replace(BASE, epochs=6, milestones=(1 / 3, 2 / 3)), Store(tmp_path))
+    rates = [row["learning_rate"] for row in run.history]
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+@pytest.mark.parametrize("name", ["cross-entropy", "uniform", "beta, ema"])
+def test_divergence_is_told_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    recipe = replace(METHODS[name], learning_rate=1e30)
+    with pytest.raises(FloatingPointError, match="training diverged; try a learning_rate below"):
+        fit(recipe, Store(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
+    def interrupt(row: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(BASE, Store(tmp_path), interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parts_share_no_sample_and_keep_the_classes_in_proportion() -> None:
+    parts = data.load("digits", seed=3, validation=0.1)
+    splits = (parts.train, parts.validation, parts.test)
+    images = torch.cat([split.inputs.flatten(1) for split in splits])
+    assert len(images) == 1797
+    assert len(images.unique(dim=0)) == 1797
+    for split in splits:
+        shares = split.labels.bincount(minlength=10) / len(split.labels)
+        assert shares.min() > 0.08
+        assert shares.max() < 0.12
+
+
+def test_the_seed_moves_validation_and_not_the_test_set() -> None:
+    one, two = (data.load("digits", seed=s, validation=0.1) for s in (0, 1))
+    assert torch.equal(one.test.labels, two.test.labels)
+    assert not torch.equal(one.validation.inputs, two.validation.inputs)
+    same = data.load("digits", seed=0, validation=0.1)
+    assert torch.equal(one.validation.inputs, same.validation.inputs)
+
+
+def test_order_is_a_function_of_seed_and_epoch() -> None:
+    split = data.Split(torch.arange(21.0).view(21, 1, 1, 1), torch.arange(21))
+
+    def order(seed: int, epoch: int) -> list[int]:
+        torch.rand(3)
+        return torch.cat([b[2] for b in data.batches(split, 4, seed, epoch)]).tolist()
+
+    assert order(0, 1) == order(0, 1)
+    assert sorted(order(0, 1)) == list(range(21))
+    assert len({tuple(order(s, e)) for s in (0, 1) for e in (1, 2)}) == 4
+    sizes = [len(labels) for _, labels, _ in data.batches(split, 4, 0, 1)]
+    assert sizes == [4, 4, 4, 4, 5]  # no batch of one sample
+
+
+def test_unknown_names_list_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="unknown dataset 'digts': did you mean 'digits'"):
+        replace(BASE, dataset="digts")
+    with pytest.raises(ValueError, match="unknown network 'convnett': did you mean 'convnet'"):
+        replace(BASE, model="convnett")

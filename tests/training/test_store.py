@@ -1,0 +1,109 @@
+"""The store: a run is there whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from softprior.training import Recipe, Run, Store
+from softprior.training.store import open_run
+
+RECIPE = Recipe(epochs=1)
+TENSORS = {
+    "weights": {"w": torch.ones(2, 2)},
+    "predictions": {"test_logits_best": torch.eye(2), "test_labels": torch.arange(2)},
+}
+
+
+def put(store: Store, **changes: Any) -> Run:
+    parts: dict[str, Any] = {
+        "tensors": TENSORS,
+        "history": [{"epoch": 1.0}],
+        "outcome": {"best_epoch": 1},
+        "provenance": {},
+    }
+    return store.put(RECIPE, **{**parts, **changes})
+
+
+def test_what_was_put_comes_back(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    assert store.get(RECIPE) is None
+    put(store)
+    run = store.get(RECIPE)
+    assert run is not None
+    assert run.path.name == RECIPE.digest
+    assert torch.equal(run.predictions("test")[0], torch.eye(2))
+    assert run.history == [{"epoch": 1.0}]
+    assert open_run(run.path).recipe == RECIPE
+    assert [r.recipe for r in store.runs()] == [RECIPE]
+
+
+def test_the_first_to_finish_stays(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    put(store, outcome={"best_epoch": 1})
+    put(store, outcome={"best_epoch": 2})
+    run = store.get(RECIPE)
+    assert run is not None
+    assert run.outcome["best_epoch"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == [RECIPE.digest]
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: Any, **more: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        put(Store(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sweep_removes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    put(store)
+    dead = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    left = tmp_path / f".{RECIPE.digest}-{int(dead.stdout)}-abc"
+    busy = tmp_path / f".{RECIPE.digest}-{os.getpid()}-abc"
+    for folder in (left, busy):
+        folder.mkdir()
+        (folder / "recipe.json").write_text("{")
+    store.sweep()
+    assert not left.exists()
+    assert busy.exists()
+    assert len(list(store.runs())) == 1
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing", "foreign"])
+def test_damaged_weights_are_named(damage: str, tmp_path: Path) -> None:
+    run = put(Store(tmp_path))
+    file = run.path / "predictions.safetensors"
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-7])
+    elif damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(b"\x80\x04\x95 a pickle from a stranger")
+    with pytest.raises(ValueError, match=r"predictions.safetensors cannot be read .* delete"):
+        run.predictions("test")
+
+
+def test_a_foreign_recipe_is_refused_with_its_path(tmp_path: Path) -> None:
+    run = put(Store(tmp_path))
+    recipe = {**RECIPE.to_dict(), "epohs": 3}
+    (run.path / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(ValueError, match=r"is not a run that this version can read: .*'epohs'"):
+        open_run(run.path)
+    (run.path / "recipe.json").write_text('{"epochs": ')
+    with pytest.raises(ValueError, match="is not a run that this version can read"):
+        open_run(run.path)
