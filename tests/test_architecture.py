@@ -22,7 +22,7 @@ EVERYTHING = CORE | {"training", "studies", "engines", "report", "cli"}
 # part: (parts of softprior, third parties). "" is the package itself, its public names. A part
 # may always import itself. A part that is not named here may import nothing.
 RULES: dict[str, tuple[set[str], set[str]]] = {
-    "": (CORE, set()),
+    "": (CORE | {"training"}, set()),  # training: only when Recipe, fit, … are asked for
     "checks": (set(), {"torch"}),
     "counts": ({"checks"}, {"torch"}),
     "margin": (set(), {"torch"}),

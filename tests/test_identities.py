@@ -291,7 +291,7 @@ def test_hot_teacher_is_uniform(weighting: Any) -> None:
 def slow_beta(
     prior: BetaPrior, b: list[float], confidence: list[float], labels: list[int]
 ) -> list[list[float]]:
-    """The paper's section 5 in Python: sort the draws, hand them out, spread the rest."""
+    """Beta smoothing in Python: sort the draws, hand them out, spread the rest."""
     rank = sorted(range(len(b)), key=lambda i: confidence[i])
     if prior.order == "reversed":
         rank = rank[::-1]

@@ -1,6 +1,8 @@
 """Label smoothing, self-distillation and Beta smoothing are one loss: cross-entropy plus
 imaginary labels."""
 
+from typing import Any
+
 from softprior.counts import TwoLevel
 from softprior.diagnostics import DEFAULT, diagnose
 from softprior.losses import (
@@ -14,6 +16,9 @@ from softprior.priors import BetaPrior, Prior, TeacherPrior, UniformPrior
 from softprior.teachers import EMATeacher, FrozenTeacher, MemoryTeacher, Teacher
 
 __version__ = "0.1.0"
+
+# What trains needs the extra softprior[study]: loaded when asked for, and not part of `*`.
+_TRAINING = ("Recipe", "Store", "fit", "generations")
 
 __all__ = [
     "DEFAULT",
@@ -35,3 +40,11 @@ __all__ = [
     "self_distillation",
     "soft_labels",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _TRAINING:
+        from softprior import training
+
+        return getattr(training, name)
+    raise AttributeError(f"module 'softprior' has no attribute {name!r}")

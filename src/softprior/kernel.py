@@ -137,7 +137,7 @@ class _Fused(torch.autograd.Function):
         if labels.is_floating_point():
             p.addcmul_(labels.to(p.dtype), -on * grad)
         else:
-            p.scatter_add_(1, labels, (-on * grad).expand_as(labels))
+            p.scatter_(1, labels, p.gather(1, labels) - on * grad)
         if dense is not None:
             p.addcmul_(dense.to(p.dtype), -grad)
         if kept is not None:  # 0 also where an ignored row is NaN

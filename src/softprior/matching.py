@@ -1,7 +1,7 @@
 """The same average smoothing for every method, so that methods differ only in how it is spread.
 
-The amount of smoothing of a set of targets is ``ε = 1 - mean_i target_{i,y_i}`` (paper,
-section 5). Beta smoothing: :meth:`softprior.BetaPrior.matching`.
+The amount of smoothing of a set of targets is ``ε = 1 - mean_i target_{i,y_i}`` (paper).
+For Beta smoothing see :meth:`softprior.BetaPrior.matching`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def teacher_temperature(
             Under label noise a teacher's smoothing cannot fall below about w times its
             training error; and no teacher's can exceed ``w · (1 - 1/K)``.
 
-    Source: paper, section 5 (that smoothing is matched); the bisection: ours.
+    Source: paper (that smoothing is matched); the bisection: ours.
 
     >>> logits = torch.tensor([[4.0, 0.0], [0.0, 4.0]])
     >>> T = teacher_temperature(logits, torch.tensor([0, 1]), smoothing=0.15, weight=0.6)

@@ -1,6 +1,6 @@
 """The one loss: cross-entropy plus imaginary labels.
 
-Amortized MAP (Zhang & Sabuncu 2020, section 4): with ``y | z ~ Categorical(z)`` and the
+Amortized MAP (Zhang & Sabuncu 2020): with ``y | z ~ Categorical(z)`` and the
 prior ``z | x ~ Dirichlet(1 + counts)``, the negative log-posterior of a sample is, up to a
 constant,
 
@@ -43,7 +43,7 @@ def posterior_loss(
     reduction: Reduction = "mean",
     ignore_index: int = -100,
 ) -> Tensor:
-    """Cross-entropy plus imaginary labels (paper, section 4), in nats.
+    """Cross-entropy plus imaginary labels (paper, amortized MAP view), in nats.
 
         loss_i = label_weight · (-log z_{i,y_i}) - Σ_c counts_{i,c} · log z_{i,c}
 
@@ -95,7 +95,7 @@ def soft_labels(
 
         target_i = (label_weight · onehot(y_i) + counts_i) / (label_weight + Σ_c counts_{i,c})
 
-    ``posterior_loss`` is smallest where ``softmax(logits) = target`` (paper, section 4).
+    ``posterior_loss`` is smallest where ``softmax(logits) = target`` (paper, amortized MAP view).
 
     Args:
         labels: class indices (B,) or class probabilities (B, K).

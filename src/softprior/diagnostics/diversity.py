@@ -36,7 +36,7 @@ def confidence_diversity(logits: Tensor, labels: Tensor, k: int = 3) -> float:
     those that differ by float32 rounding are not, and constant confidence that went through a
     float32 log-softmax may come out as -15 instead of ``-inf``.
 
-    Source: paper, section 2 (the quantity, and that a k-NN estimator is used); Kozachenko and
+    Source: paper (the quantity, and that a k-NN estimator is used); Kozachenko and
     Leonenko (1987); the estimate in margin space: ours.
 
     Args:

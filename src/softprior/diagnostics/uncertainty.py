@@ -13,7 +13,7 @@ def predictive_uncertainty(logits: Tensor, labels: Tensor) -> float:
 
         (1/n) Σ_i H(p_i),   H(p) = -Σ_c p_c log p_c
 
-    The labels are not used. Source: paper, section 2, where it is measured on the training
+    The labels are not used. Source: paper, where it is measured on the training
     set of the model that serves as teacher.
 
     Args:
@@ -38,7 +38,7 @@ def confidence_variance(logits: Tensor, labels: Tensor) -> float:
         (1/n) Σ_i (c_i - mean c)²,   c_i = softmax(f_i)_{y_i}
 
     The population variance (divided by n, not n - 1): the samples are the set that is
-    described, and one sample has variance 0. Source: paper, section 2, which names it as the
+    described, and one sample has variance 0. Source: paper, which names it as the
     alternative to the entropy of c, :func:`confidence_diversity`.
 
     Args:

@@ -33,7 +33,7 @@ class BetaPrior(Prior):
         draw: ``"random"``, or ``"quantile"``: ``b_r = ((r - 1/2) / m)^(1/a)``, no randomness.
         order: ``"intact"``; controls: ``"random"`` or ``"reversed"``.
 
-    Source: paper, section 5 (Beta smoothing); quantile draws, own-logit ranks, class
+    Source: paper (Beta smoothing); quantile draws, own-logit ranks, class
     probabilities as labels: ours.
 
     >>> prior = BetaPrior(strength=1.0, a=1.0, draw="quantile")

@@ -32,8 +32,8 @@ class TeacherPrior(Prior):
         temperature: T > 0.
         weighting: ``"none"`` or ``"map"``.
 
-    Source: paper, section 4 (ω with unnormalised logits there; normalised: ours, the weight of
-    WTTM, ICLR 2024).
+    Source: paper (amortized MAP view; there ω has unnormalised logits). Normalised logits:
+    ours, and the weight of WTTM (ICLR 2024).
 
     >>> prior = TeacherPrior(strength=1.0, temperature=1.0)
     >>> prior(torch.zeros(1, 2), torch.tensor([0]), torch.tensor([[0.0, 0.0]]))

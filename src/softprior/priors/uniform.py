@@ -21,7 +21,7 @@ class UniformPrior(Prior):
     ``torch.nn.functional.cross_entropy(..., label_smoothing=strength)``; with label weight 1
     it is ``1 + strength`` times the loss with ``label_smoothing = strength / (1 + strength)``.
     For the other convention (``1 - ε`` on the label, ``ε / (K - 1)`` on every other class) use
-    :func:`softprior.matching.uniform_smoothing`. Source: paper, section 4.
+    :func:`softprior.matching.uniform_smoothing`. Source: paper (amortized MAP view).
 
     >>> UniformPrior(0.15)
     UniformPrior(strength=0.15)

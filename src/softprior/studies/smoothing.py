@@ -4,7 +4,7 @@ Claim: at the same average smoothing, self-distillation and Beta smoothing beat 
     and every regulariser beats cross-entropy.
 Paper: main table (there CIFAR-100, CUB-200 and Tiny-ImageNet; here digits).
 Run: softprior study smoothing
-Cost: TODO
+Cost: 28 s at desk scale (15 seeds, 90 runs) on 2 cores of an AMD EPYC.
 """
 
 from __future__ import annotations
@@ -212,8 +212,8 @@ def _reliability(methods: dict[str, list[Run]]) -> Figure:
     return Figure(
         key="reliability",
         title="Reliability on the test set",
-        caption="Share of correct predictions in each of 20 bins of confidence, all seeds pooled, "
-        "best epoch. On the diagonal a confidence is kept; above it the model is underconfident.",
+        caption="Bars: accuracy in each of 20 bins of confidence; ticks: mean confidence there; "
+        "all seeds pooled, best epoch. Above the diagonal a model is underconfident.",
         alt="One reliability diagram per method: accuracy against confidence, with the diagonal.",
         draw=draw,
         data={name: _finite(table._asdict()) for name, table in tables.items()},
@@ -236,7 +236,7 @@ def _confidences(methods: dict[str, list[Run]]) -> Figure:
         key="confidences",
         title="Distribution of the true-class confidence",
         caption="Probability given to the true class on the test set, all seeds pooled, best "
-        "epoch; 20 bins.",
+        "epoch; 20 bins, log scale.",
         alt="One histogram per method of the probability that it gives to the true class.",
         draw=draw,
         data={n: torch.histc(v, 20, 0, 1).int().tolist() for n, v in p.items()},

@@ -29,8 +29,8 @@ class EMATeacher(Teacher):
             forward passes, as in the official code together with ``training=True``).
         training: run the network in train mode (official code), not in eval mode.
 
-    Source: paper, section 5, and its official code; starting from the student's weights, eval
-    mode and averaged buffers: ours.
+    Source: paper (Beta smoothing) and its official code; starting from the student's weights,
+    eval mode and averaged buffers: ours.
 
     >>> student = nn.Linear(3, 2)
     >>> teacher = EMATeacher(student, decay=0.999)
