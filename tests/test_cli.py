@@ -42,7 +42,12 @@ def mistake(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> str
 def start(*arguments: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", "import sys; from softprior.cli import main; sys.exit(main())"]
     return subprocess.Popen(
-        [*command, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [*command, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A shell that runs the tests in the background has told its children to ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
     )
 
 
