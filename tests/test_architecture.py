@@ -38,7 +38,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         CORE,
         {
             *("torch", "safetensors", "sklearn", "numpy", "pyarrow", "PIL"),
-            *("accelerate", "datasets"),
+            *("accelerate", "datasets", "timm"),
         },
     ),
     "studies": (CORE | {"training"}, {"torch", "scipy"}),

@@ -19,7 +19,7 @@ import torch
 
 from softprior import diagnose, priors, studies, teachers
 from softprior.cli import main
-from softprior.training import Recipe, Store, data, models
+from softprior.training import Recipe, Store, images, models
 
 KEYS = [
     *("n", "classes", "accuracy", "nll", "brier", "ece", "ece_bins"),
@@ -72,7 +72,7 @@ def predictions(tmp_path: Path) -> Path:
 def test_list_shows_every_member(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    families = (priors.found(), teachers.found(), data.DATASETS, models.found(), studies.found())
+    families = (priors.found(), teachers.found(), images.NAMES, models.found(), studies.found())
     for name in (name for family in families for name in family):
         assert re.search(rf"^  {name}\b", out, re.M)
 

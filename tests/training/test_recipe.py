@@ -35,7 +35,17 @@ def test_json_round_trip_keeps_the_recipe_and_its_digest(recipe: Recipe) -> None
 
 def test_every_field_changes_the_digest() -> None:
     other = {
-        "dataset": None,
+        "dataset": "elsewhere",
+        "subset": "classes=3",
+        "resolution": 16,
+        "augment": "crop",
+        "label_noise": 0.1,
+        "noise_kind": "pair",
+        "optimizer": "adamw",
+        "schedule": "cosine",
+        "warmup": 0.1,
+        "clip_norm": 1.0,
+        "precision": "bf16",
         "model": "convnet",
         "prior": UniformPrior(),
         "label_weight": 0.5,

@@ -41,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("SOFTPRIOR_TRACEBACK"):
             raise
         return _mistake(str(error))
+    except (ConnectionError, MemoryError, ModuleNotFoundError) as error:
+        return _mistake(str(error))
     except OSError as error:  # a full disk, no permission: nothing half-written is left
         return _mistake(f"{error.filename or 'file system'}: {error.strerror or error}")
     except KeyboardInterrupt:

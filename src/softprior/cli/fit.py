@@ -20,7 +20,7 @@ from softprior import checks, diagnostics, priors
 from softprior.engines import with_teachers
 from softprior.report import Section, terminal
 from softprior.studies._kit import Column, Table, method
-from softprior.training import Recipe, Run, Store, fit
+from softprior.training import Recipe, Run, Store, fit, images
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -59,6 +59,7 @@ def shorthand(given: Sequence[str]) -> list[str]:
 def run(options: Namespace) -> int:
     """Train, then print what became of it."""
     recipe = recipe_from(options)
+    images.check(recipe.dataset)
     store = Store(options.out / "runs")
     store.sweep()
     console = Console()

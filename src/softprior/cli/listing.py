@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from softprior import priors, studies, teachers
-from softprior.training import data, models
+from softprior.training import images, models
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def run(options: Namespace) -> int:
     families = {
         "priors": {name: _prior(member) for name, member in priors.found().items()},
         "teachers": {name: _line(member) for name, member in teachers.found().items()},
-        "data sets": {name: _line(load) for name, load in data.DATASETS.items()},
+        "data sets": {**images.described(), "PATH": "Parquet files, or an image folder"},
         "networks": {name: _line(build) for name, build in models.found().items()},
         "studies": {name: studies.about(study)["Title"] for name, study in studies.found().items()},
     }

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from softprior import checks, priors
 from softprior.priors import Prior, TeacherPrior
-from softprior.training import data, models
+from softprior.training import augment, models
 
 FORMAT = 1  # of the JSON; part of the digest, so a change of meaning changes every digest
 
@@ -23,7 +23,14 @@ class Recipe:
     """Everything that decides a run, and nothing else: equal recipes give equal runs.
 
     Attributes:
-        dataset: name of a data set; ``softprior list`` shows them.
+        dataset: name of a data set (``softprior list`` shows them), or the path of Parquet files
+            or of an image folder.
+        subset: such as "classes=20,per_class=200": less of it.
+        resolution: bring every image to this many pixels a side.
+        augment: "none", "flip", "crop" (4 pixels of padding, and flip), or "resized" (random
+            resized crop, and flip).
+        label_noise: share of the training labels that are made wrong, drawn from the seed.
+        noise_kind: "symmetric" (any other class) or "pair" (the next class).
         model: name of a network; ``softprior list`` shows them.
         prior: imaginary labels; none is cross-entropy.
         label_weight: weight of the real label; ``1 - strength`` is the usual mix.
@@ -33,10 +40,15 @@ class Recipe:
             smooth by this much on average; found once, when the teacher is trained.
         epochs: passes over the training set.
         batch_size: samples a step; a last batch of one sample joins the one before it.
-        learning_rate: of SGD at the start.
-        momentum: of SGD, no Nesterov.
+        optimizer: "sgd" (no Nesterov) or "adamw".
+        learning_rate: at the start, or after the warm-up.
+        momentum: of SGD.
         weight_decay: on every parameter.
-        milestones: fractions of training after which the learning rate is divided by ten.
+        schedule: "step" divides the learning rate by ten at each milestone, "cosine" ends at 0.
+        milestones: fractions of training.
+        warmup: fraction of training in which the learning rate rises from 0.
+        clip_norm: bring the gradient's norm down to this.
+        precision: "fp32", or "bf16" (autocast in the network; losses stay float32).
         ema_decay: of the "ema" teacher.
         validation: fraction of the training set held out, stratified, drawn from the seed.
         seed: of everything random: split, order, initialisation, draws.
@@ -44,6 +56,11 @@ class Recipe:
     """
 
     dataset: str = "digits"
+    subset: str | None = None
+    resolution: int | None = None
+    augment: Literal["none", "flip", "crop", "resized"] = "none"
+    label_noise: float = 0.0
+    noise_kind: Literal["symmetric", "pair"] = "symmetric"
     model: str = "mlp"
     prior: Prior | None = None
     label_weight: float = 1.0
@@ -52,10 +69,15 @@ class Recipe:
     match_smoothing: float | None = None
     epochs: int = 30
     batch_size: int = 64
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 1e-4
+    schedule: Literal["step", "cosine"] = "step"
     milestones: tuple[float, ...] = (1 / 3, 2 / 3)
+    warmup: float = 0.0
+    clip_norm: float | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
     ema_decay: float = 0.999
     validation: float = 0.1
     seed: int = 0
@@ -158,8 +180,18 @@ def _prior_from(values: Mapping[str, Any]) -> Prior:
 
 
 def _ranges(r: Recipe) -> None:
-    checks.choice("dataset", r.dataset, data.DATASETS)
-    checks.choice("network", r.model, models.found())
+    models.check(r.model)
+    checks.choice("augmentation", r.augment, augment.KINDS)
+    checks.choice("kind of label noise", r.noise_kind, ("symmetric", "pair"))
+    checks.choice("optimizer", r.optimizer, ("sgd", "adamw"))
+    checks.choice("schedule", r.schedule, ("step", "cosine"))
+    checks.choice("precision", r.precision, ("fp32", "bf16"))
+    checks.number("label_noise", r.label_noise, 0, 1)
+    checks.number("warmup", r.warmup, 0, 1)
+    if r.clip_norm is not None:
+        checks.number("clip_norm", r.clip_norm, 0, open_low=True)
+    if r.resolution is not None and r.resolution < 4:
+        raise ValueError(f"resolution must be at least 4 pixels, got {r.resolution}")
     for what in ("epochs", "batch_size"):
         value = getattr(r, what)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -197,7 +229,7 @@ def _compositions(r: Recipe) -> None:
     if r.prior is None and r.teacher is not None:
         raise ValueError("a teacher needs a prior to advise: give prior, or leave teacher out")
     if r.teacher is not None and not isinstance(r.teacher, str):
-        for what in ("dataset", "seed", "validation"):
+        for what in ("dataset", "subset", "seed", "validation"):
             mine, theirs = getattr(r, what), getattr(r.teacher, what)
             if mine != theirs:
                 raise ValueError(

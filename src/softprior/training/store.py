@@ -106,26 +106,31 @@ class Store:
         path = self.root / recipe.digest
         folder = Path(tempfile.mkdtemp(prefix=f".{recipe.digest}-{os.getpid()}-", dir=self.root))
         try:
-            _write(folder / "recipe.json", _json(recipe.to_dict()))
-            _write(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in history))
-            _write(folder / "outcome.json", _json(outcome))
-            _write(folder / "provenance.json", _json(provenance))
+            write(folder / "recipe.json", _json(recipe.to_dict()))
+            write(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+            write(folder / "outcome.json", _json(outcome))
+            write(folder / "provenance.json", _json(provenance))
             for name, content in tensors.items():
                 file = folder / f"{name}.safetensors"
                 content = {key: t.detach().cpu().contiguous() for key, t in content.items()}
                 safetensors.torch.save_file(content, file)
-                _flush(file)
-            _flush(folder)
+                flush(file)
+            flush(folder)
             folder.chmod(0o755)
             try:
                 folder.rename(path)
             except OSError:
                 if not path.is_dir():
                     raise
-            _flush(self.root)
+            flush(self.root)
+            shutil.rmtree(self.partial(recipe), ignore_errors=True)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return Run(recipe, path)
+
+    def partial(self, recipe: Recipe) -> Path:
+        """Where the checkpoints of a run that is not finished lie."""
+        return self.root / f".{recipe.digest}.checkpoints"
 
     def sweep(self) -> None:
         """Remove what processes that no longer live left half-written."""
@@ -147,12 +152,13 @@ def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
-def _write(file: Path, text: str) -> None:
+def write(file: Path, text: str) -> None:
+    """Write a text file and force it to the disk."""
     file.write_text(text, "utf-8")
-    _flush(file)
+    flush(file)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
     """Force a file or folder to the disk, so that the rename cannot overtake its content."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -1,0 +1,170 @@
+"""Data sets of images: a name or a path becomes tensors in memory, in three parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from softprior import checks
+from softprior.training.images import digits, folder, hub, parquet
+from softprior.training.images.decode import Job, decoded
+from softprior.training.images.memory import MIB
+from softprior.training.images.moments import mean_and_std
+from softprior.training.images.noise import Kind, noisy
+from softprior.training.images.source import Source
+from softprior.training.images.splits import generator, stratified
+from softprior.training.images.subset import parse, take
+
+__all__ = ["NAMES", "Dataset", "Images", "check", "generator", "load", "stratified"]
+
+NAMES = ("digits", *hub.REPOSITORIES)
+
+
+class Images(NamedTuple):
+    """One part of a data set, in memory."""
+
+    pixels: Tensor  # uint8 (n, H, W, C), C = 1 or 3
+    labels: Tensor  # int64 (n,), as trained on
+    clean: Tensor  # int64 (n,), before label noise
+
+
+class Dataset(NamedTuple):
+    """Three parts that share no sample; the first two are drawn from the official training part.
+
+    Label noise is in both of them, as held-out samples come from the same source; the test part
+    is clean.
+    """
+
+    train: Images
+    validation: Images
+    test: Images
+    classes: tuple[str, ...]
+    mean: Tensor  # float32 (C,), of the training pixels in 0..255
+    std: Tensor
+    told: str  # one line for the user: what was loaded
+
+
+def check(name_or_path: str | Path) -> None:
+    """Raise at once for an unknown name (ValueError) or a missing path (FileNotFoundError)."""
+    text = str(name_or_path)
+    if text in NAMES or (text and Path(text).expanduser().exists()):
+        return
+    path = Path(text)
+    if path.name != text or path.suffix == ".parquet" or text.startswith(("~", ".")):
+        raise FileNotFoundError(
+            f"{text}: no such file or folder; give the path of a data set, or one of "
+            f"{', '.join(NAMES)}"
+        )
+    raise ValueError(checks.unknown("dataset", text, NAMES) + ", or the path of a folder")
+
+
+def described() -> dict[str, str]:
+    """What each name stands for, in a line."""
+    hubs = {name: f"{r.name} on the Hugging Face Hub" for name, r in hub.REPOSITORIES.items()}
+    return {"digits": "scikit-learn's handwritten digits, 8 × 8, embedded", **hubs}
+
+
+def load(
+    name_or_path: str | Path,
+    *,
+    seed: int,
+    validation: float,
+    resolution: int | None = None,
+    subset: str | None = None,
+    label_noise: float = 0.0,
+    noise_kind: Kind = "symmetric",
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """Load a data set by name, or from Parquet files or an image folder.
+
+    Args:
+        name_or_path: one of :data:`NAMES`, or a path; ``./digits`` is a path.
+        seed: of the validation part and of label noise, and of nothing else.
+        validation: fraction of the training part held out, stratified by the true labels.
+        resolution: resize the centre square of every image to this many pixels.
+        subset: such as ``classes=20,per_class=200``: see :mod:`.subset`.
+        label_noise: share of wrong labels in training and validation.
+        noise_kind: "symmetric" or "pair".
+        cache: folder for downloads; by default the Hub's own.
+        progress: called with (images decoded, images in all).
+    """
+    check(name_or_path)
+    checks.number("validation", validation, 0, 0.9, open_low=True)
+    if resolution is not None and (type(resolution) is not int or resolution < 1):
+        raise ValueError(f"resolution must be an integer ≥ 1, got {resolution!r}")
+    source = _found(str(name_or_path), cache)
+    if subset is not None:
+        source = take(source, parse(subset))
+    train, test = source.train, source.test
+    classes = len(source.classes)
+    # Over the whole training part: a sample's label does not depend on who holds it.
+    labels = noisy(train.labels, classes, label_noise, noise_kind, generator("noise", seed))
+    held, kept = stratified(train.labels, validation, generator("validation", seed))
+    _no_class_lost(source, kept)
+
+    place = torch.empty(len(train.labels), dtype=torch.int64)
+    place[torch.cat([kept, held])] = torch.arange(len(place))
+    jobs = [
+        Job(train, list(range(len(place))), place.tolist()),
+        Job(
+            test, list(range(len(test.labels))), [*range(len(place), len(place) + len(test.labels))]
+        ),
+    ]
+    pixels, converted = decoded(jobs, resolution, progress)
+    parts = torch.split(pixels, [len(kept), len(held), len(test.labels)])
+    mean, std = mean_and_std(parts[0])
+    notes = [*source.notes, converted]
+    if label_noise:
+        notes.append(f"{noise_kind} noise on {label_noise:.4g} of training and validation labels")
+    return Dataset(
+        Images(parts[0], labels[kept], train.labels[kept]),
+        Images(parts[1], labels[held], train.labels[held]),
+        Images(parts[2], test.labels, test.labels),
+        source.classes,
+        mean,
+        std,
+        _told(name_or_path, source, parts, notes),
+    )
+
+
+def _found(name: str, cache: Path | None) -> Source:
+    if name == "digits":
+        return digits.read()
+    if name in hub.REPOSITORIES:
+        return hub.read(name, cache)
+    path = Path(name).expanduser()
+    if parquet.files(path):
+        return parquet.read(path)
+    if path.is_file():
+        raise ValueError(checks.unknown("kind of file", path.suffix, [".parquet"]) + f": {path}")
+    return folder.read(path)
+
+
+def _no_class_lost(source: Source, kept: Tensor) -> None:
+    counts = source.train.labels.bincount(minlength=len(source.classes))
+    left = source.train.labels[kept].bincount(minlength=len(source.classes))
+    lost = ((counts > 0) & (left == 0)).nonzero()
+    if len(lost):
+        c = int(lost[0])
+        raise ValueError(
+            f"{source.place}: class {c} ({source.classes[c]}) has {int(counts[c])} training "
+            "images and validation takes them all; add images, or lower validation"
+        )
+
+
+def _told(name: str | Path, source: Source, parts: tuple[Tensor, ...], notes: list[str]) -> str:
+    train, validation, test = (f"{len(part):,}" for part in parts)
+    height, width, channels = parts[0].shape[1:]
+    size = sum(part.numel() for part in parts) / MIB
+    shown = Path(name).name or str(name)
+    what = (
+        f"{shown}: {train} training, {validation} validation and {test} test images of "
+        f"{len(source.classes)} classes, {height} × {width} × {channels}, {size:,.1f} MiB in "
+        f"memory, from {source.place}"
+    )
+    return "; ".join([what, *filter(None, notes)])

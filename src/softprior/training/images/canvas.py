@@ -1,0 +1,57 @@
+"""The tensor that images are written into, as big as the first image says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from softprior.training.images.memory import affordable
+
+
+class Canvas:
+    """One array (n, H, W, C) for n images, C = 1 until the first image of colour."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+        self.pixels: Any = None
+        self.first = ""
+        self.modes: dict[str, tuple[int, str]] = {}  # how many, and where the first
+
+    def put(self, place: int, pixels: Any, mode: str, where: Callable[[], str]) -> None:
+        """Write one image; ``where`` names its file and row if there is something to say."""
+        if pixels.ndim == 2:
+            pixels = pixels[:, :, None]
+        if self.pixels is None:
+            self.first = where()
+            self.pixels = self._blank(*pixels.shape)
+        if pixels.shape[:2] != self.pixels.shape[1:3]:
+            (h, w), (height, width) = pixels.shape[:2], self.pixels.shape[1:3]
+            raise ValueError(
+                f"images differ in size: {height} × {width} ({self.first}) and {h} × {w} "
+                f"({where()}), height × width; pass --resolution, such as --resolution "
+                f"{min(h, w, height, width)}"
+            )
+        if pixels.shape[2] > self.pixels.shape[3]:
+            grey = self.pixels
+            self.pixels = self._blank(*pixels.shape)
+            self.pixels[:] = grey
+        self.pixels[place] = pixels
+        count, first = self.modes.get(mode) or (0, where())
+        self.modes[mode] = (count + 1, first)
+
+    def remark(self) -> str:
+        """How many images were converted, by the mode they were stored in."""
+        own, name = ("RGB", "RGB") if self.pixels.shape[3] == 3 else ("L", "grey")
+        said = [
+            f"{count:,} of mode {mode} (the first: {first})"
+            for mode, (count, first) in self.modes.items()
+            if mode != own
+        ]
+        return f"made {name}: {', '.join(said)}" if said else ""
+
+    def _blank(self, height: int, width: int, channels: int) -> Any:
+        import numpy as np
+
+        affordable(self.images, height, width, channels)
+        # Zeros cost nothing until they are written, and an unwritten image is never noise.
+        return np.zeros((self.images, height, width, channels), np.uint8)

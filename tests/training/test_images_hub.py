@@ -1,0 +1,146 @@
+"""Data sets of the Hub, with a stand-in for Hugging Face ``datasets``: no test needs a network."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from on_disk import encoded, identity, numbered
+
+from softprior.training.images import NAMES, hub, load
+
+COLUMNS = {  # of the real data sets; cifar100 has a second label, CUB a bounding box
+    "cifar10": ("img", "label"),
+    "cifar100": ("img", "fine_label", "coarse_label"),
+    "cub200": ("image", "label", "bbox"),
+    "tiny-imagenet": ("image", "label"),
+}
+
+
+class Split:
+    """As much of ``datasets.Dataset`` as is asked for."""
+
+    def __init__(self, name: str, ks: range, broken: int | None = None) -> None:
+        image, label, *others = COLUMNS[name]
+        struct = [{"bytes": encoded(numbered(k)), "path": f"{k}.png"} for k in ks]
+        if broken is not None:
+            struct[broken]["bytes"] = b"?"
+        self.table = pa.table(
+            {image: struct, label: [k % 3 for k in ks], **{o: [0] * len(ks) for o in others}}
+        )
+        self.features = {label: SimpleNamespace(names=["a", "b", "c"])}
+
+    def with_format(self, kind: str, columns: list[str]) -> Split:
+        assert kind == "arrow"
+        view = object.__new__(Split)
+        view.table = self.table.select(columns)
+        return view
+
+    def __getitem__(self, rows: slice | list[int]) -> Any:
+        return self.table[rows] if isinstance(rows, slice) else self.table.take(rows)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A module ``datasets`` that records how it was called."""
+    module: Any = ModuleType("datasets")
+    module.config = SimpleNamespace(HF_HUB_OFFLINE=False)
+    module.calls = []
+    module.broken = None
+
+    def load_dataset(repository: str, **kw: Any) -> dict[str, Split]:
+        module.calls.append((repository, kw, module.config.HF_HUB_OFFLINE))
+        name = next(n for n, r in hub.REPOSITORIES.items() if r.name == repository)
+        test = "valid" if name == "tiny-imagenet" else "test"
+        return {
+            "train": Split(name, range(30), module.broken),
+            test: Split(name, range(30, 42)),
+        }
+
+    module.load_dataset = load_dataset
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    monkeypatch.setattr(hub, "reachable", lambda: True)
+    return module
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_every_data_set_of_the_hub(name: str, fake: Any, tmp_path: Path) -> None:
+    d = load(name, seed=0, validation=0.2, cache=tmp_path)
+    assert d.classes == ("a", "b", "c")
+    assert sorted(identity(d.train.pixels) + identity(d.validation.pixels)) == list(range(30))
+    assert identity(d.test.pixels) == list(range(30, 42))
+    assert d.test.labels.tolist() == [k % 3 for k in range(30, 42)]
+    repository = hub.REPOSITORIES[name]
+    ((called, kw, offline),) = fake.calls
+    assert called == repository.name
+    assert kw == {"revision": repository.revision, "cache_dir": str(tmp_path)}
+    assert not offline
+    assert d.told.endswith(f"from {repository.name} at {repository.revision[:7]}")
+
+
+def test_every_revision_is_a_full_commit() -> None:
+    assert set(NAMES) == {"digits", *hub.REPOSITORIES} == {"digits", *COLUMNS}
+    for repository in hub.REPOSITORIES.values():
+        assert re.fullmatch("[0-9a-f]{40}", repository.revision)
+
+
+def test_only_the_chosen_rows_are_read(fake: Any) -> None:
+    fake.broken = 2  # of class 2
+    d = load("cifar10", seed=0, validation=0.2, subset="classes=2")
+    assert len(d.test.labels) == 8
+    with pytest.raises(ValueError, match="uoft-cs/cifar10, train, row 2: the image cannot be dec"):
+        load("cifar10", seed=0, validation=0.2)
+
+
+def test_without_a_network_the_cache_is_asked_once(
+    fake: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    load("cifar10", seed=0, validation=0.2)
+    assert [offline for *_, offline in fake.calls] == [True]
+    assert fake.config.HF_HUB_OFFLINE is False  # as it was
+
+
+def test_what_cannot_be_fetched_says_what_to_do(
+    fake: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def unreachable(*args: object, **kw: object) -> None:
+        fake.calls.append(args)
+        raise ConnectionError("Couldn't reach 'uoft-cs/cifar100' on the Hub\nand a second line")
+
+    fake.load_dataset = unreachable
+    monkeypatch.setenv("HF_HOME", "/somewhere/huggingface")
+    for cache, place in ((None, "/somewhere/huggingface"), (tmp_path, str(tmp_path))):
+        with pytest.raises(ConnectionError) as caught:
+            load("cifar100", seed=0, validation=0.2, cache=cache)
+        said = str(caught.value)
+        assert "\n" not in said
+        for part in (
+            "data set 'cifar100' could not be fetched (Couldn't reach 'uoft-cs/cifar100' on the",
+            "hf download uoft-cs/cifar100 --repo-type dataset --revision aadb3af77e",
+            "pass that folder as --dataset PATH",
+            f"the cache is {place}, and HF_HUB_OFFLINE=1 uses it alone",
+        ):
+            assert part in said
+    assert len(fake.calls) == 2  # one attempt each
+    assert fake.config.HF_HUB_OFFLINE is False
+
+
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(ModuleNotFoundError, match=r"pip install 'softprior\[hub\]', or pass the"):
+        load("cub200", seed=0, validation=0.2)
+
+
+def test_reachable_asks_the_endpoint_and_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    assert not hub.reachable()
+    monkeypatch.setenv("HF_ENDPOINT", "not an address")
+    assert not hub.reachable()

@@ -1,0 +1,218 @@
+"""Networks: sizes as in the literature, and the laws that every network keeps."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import sys
+from types import ModuleType, SimpleNamespace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from softprior.training import models
+
+NAMES = tuple(models.found())
+LARGE = {"resnet18", "resnet34", "resnet50"}
+
+
+def build(name: str, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10) -> nn.Module:
+    return models.build(name, shape, classes, seed=0)
+
+
+def small(name: str) -> tuple[int, int, int]:
+    """An image on which a step of the network takes no time."""
+    return (3, 8, 8) if name in LARGE else (3, 16, 16)
+
+
+# Torchvision's for 1,000 classes and 224 pixels, to the parameter; for 32 pixels those of the
+# implementations that are passed from paper to paper; ResNet-20 and -32 as in table 6 of He et
+# al. (0.27 M, 0.46 M), DenseNet-BC as in table 2 of Huang et al. (0.8 M).
+@pytest.mark.parametrize(
+    ("name", "size", "classes", "parameters"),
+    [
+        ("resnet18", 224, 1000, 11_689_512),
+        ("resnet34", 224, 1000, 21_797_672),
+        ("resnet50", 224, 1000, 25_557_032),
+        ("resnet18", 32, 100, 11_220_132),
+        ("resnet34", 32, 100, 21_328_292),
+        ("resnet34", 64, 100, 21_328_292),
+        ("resnet50", 32, 100, 23_705_252),
+        ("densenet100", 32, 10, 769_162),
+        ("densenet100", 32, 100, 800_032),
+        ("resnet8", 32, 10, 75_290),
+        ("resnet20", 32, 10, 269_722),
+        ("resnet32", 32, 10, 464_154),
+        ("resnet8-wide", 32, 10, 298_026),
+    ],
+)
+def test_parameters_as_in_the_literature(
+    name: str, size: int, classes: int, parameters: int
+) -> None:
+    with torch.device("meta"):
+        network = models.found()[name]((3, size, size), classes)
+    assert sum(p.numel() for p in network.parameters()) == parameters
+
+
+def test_option_b_has_the_parameters_that_the_docstring_says() -> None:
+    shortcuts = (16 * 32 + 2 * 32) + (32 * 64 + 2 * 64)  # 1×1 convolutions with batch norm
+    assert shortcuts == 2_752
+    assert 75_290 + shortcuts == 78_042
+
+
+@pytest.mark.parametrize("shape", [(3, 32, 32), (1, 28, 28), (3, 64, 64), (3, 224, 224), (1, 8, 8)])
+@pytest.mark.parametrize("name", NAMES)
+def test_shape_of_the_logits(name: str, shape: tuple[int, int, int]) -> None:
+    with torch.device("meta"):
+        network = models.found()[name](shape, 7)
+        assert network(torch.empty(2, *shape)).shape == (2, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "side"),
+    [
+        ("resnet34", 64, 64),
+        ("resnet34", 65, 17),
+        ("densenet100", 224, 56),
+        ("resnet8-wide", 32, 16),
+    ],
+)
+def test_the_stem_goes_by_the_size(name: str, size: int, side: int) -> None:
+    with torch.device("meta"):
+        network = models.found()[name]((3, size, size), 10)
+        stem = network.get_submodule("stem")
+        assert stem(torch.empty(1, 3, size, size)).shape[-1] == side
+
+
+@pytest.mark.parametrize("classes", [2, 200])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_step_reaches_every_parameter(name: str, classes: int) -> None:
+    network = build(name, small(name), classes).to(memory_format=torch.channels_last)
+    inputs = torch.randn(4, *small(name)).contiguous(memory_format=torch.channels_last)
+    logits = network(inputs)
+    assert logits.shape == (4, classes)
+    F.cross_entropy(logits, torch.arange(4) % classes).backward()
+    for parameter in network.parameters():
+        assert parameter.grad is not None
+        assert parameter.grad.isfinite().all()
+        assert parameter.grad.any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_channels_last_changes_nothing(name: str) -> None:
+    network = build(name, small(name)).eval()
+    inputs = torch.randn(2, *small(name))
+    expected = network(inputs)
+    last = network.to(memory_format=torch.channels_last)
+    actual = last(inputs.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(actual, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_follow_from_the_seed_alone(name: str) -> None:
+    before = torch.get_rng_state()
+    first, second = build(name, small(name)), build(name, small(name))
+    assert torch.equal(torch.get_rng_state(), before)
+    other = models.build(name, small(name), 10, seed=1)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, second.state_dict()[key])
+    assert any(
+        not torch.equal(p, q) for p, q in zip(first.parameters(), other.parameters(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_state_dict_is_the_whole_network(name: str) -> None:
+    network = build(name, small(name))
+    inputs = torch.randn(4, *small(name))
+    with torch.no_grad():
+        network(inputs)  # batch norm has seen something
+        other = models.build(name, small(name), 10, seed=1)
+        other.load_state_dict(network.state_dict())
+        assert torch.equal(network.eval()(inputs), other.eval()(inputs))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet20", "densenet100"])
+def test_convolutions_begin_as_he_says(name: str) -> None:
+    for module in build(name).modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() > 2_000:
+            fan_out = module.out_channels * module.kernel_size[0] * module.kernel_size[1]
+            assert float(module.weight.detach().std()) == pytest.approx(
+                (2 / fan_out) ** 0.5, rel=0.1
+            )
+        elif isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all()
+            assert (module.bias == 0).all()
+
+
+def test_the_shortcut_without_parameters() -> None:
+    from softprior.training.models.cifar_resnet import Padding
+
+    x = torch.randn(2, 4, 6, 6)
+    y = Padding(4, 8, 2)(x)
+    assert y.shape == (2, 8, 3, 3)
+    assert torch.equal(y[:, :4], x[:, :, ::2, ::2])
+    assert not y[:, 4:].any()
+
+
+def test_an_unknown_name_lists_the_nearest_first() -> None:
+    with pytest.raises(ValueError, match=r"unknown network 'resnet43': did you mean 'resnet34'\?"):
+        models.check("resnet43")
+    with pytest.raises(ValueError, match="timm:NAME"):
+        build("vgg")
+    for name in NAMES:
+        models.check(name)
+
+
+class FakeTimm(ModuleType):
+    """What is used of timm."""
+
+    def __init__(self) -> None:
+        super().__init__("timm")
+        self.__spec__ = importlib.machinery.ModuleSpec("timm", None)
+        self.models = SimpleNamespace(get_pretrained_cfg_value=lambda name, key: "vit" in name)
+        self.calls: list[tuple[str, dict[str, object]]] = []
+
+    def list_models(self) -> list[str]:
+        return ["resnet26", "resnet50", "vit_tiny_patch16_224"]
+
+    def create_model(self, name: str, **options: object) -> nn.Module:
+        self.calls.append((name, options))
+        return nn.Sequential(nn.Flatten(), nn.LazyLinear(int(str(options["num_classes"]))))
+
+
+@pytest.fixture
+def timm(monkeypatch: pytest.MonkeyPatch) -> FakeTimm:
+    fake = FakeTimm()
+    monkeypatch.setitem(sys.modules, "timm", fake)
+    return fake
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_networks_of_timm(timm: FakeTimm) -> None:
+    inputs: Tensor = torch.randn(2, 3, 16, 16)
+    for name in ("resnet26", "vit_tiny_patch16_224"):
+        models.check(f"timm:{name}")
+        assert build(f"timm:{name}", (3, 16, 16), 7)(inputs).shape == (2, 7)
+    common = {"pretrained": False, "num_classes": 7, "in_chans": 3}
+    assert timm.calls == [
+        ("resnet26", common),
+        ("vit_tiny_patch16_224", {**common, "img_size": (16, 16)}),
+    ]
+
+
+@pytest.mark.usefixtures("timm")
+@pytest.mark.parametrize("name", ["timm:resnet27", "timm:resnet26.a1_in1k", "timm:"])
+def test_unknown_networks_of_timm(name: str) -> None:
+    nearest = "'timm:resnet26'" if "2" in name else "none"
+    with pytest.raises(ValueError, match=f"unknown network '{name}': nearest are {nearest}"):
+        models.check(name)
+
+
+def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    models.check("timm:resnet50")  # a run made elsewhere stays readable
+    with pytest.raises(ModuleNotFoundError, match="pip install timm"):
+        build("timm:resnet50")
+    assert not any(name.startswith("timm") for name in models.found())

@@ -1,0 +1,175 @@
+"""Whatever kills a run, the finished one has the bits of an undisturbed one."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from softprior import BetaPrior, TeacherPrior, UniformPrior
+from softprior.training import Recipe, Run, Store, checkpoint, fit, generations
+
+BASE = Recipe(model="convnet", epochs=3, batch_size=128)
+BETA = replace(BASE, prior=BetaPrior(), label_weight=0.4)
+VOTES = TeacherPrior(strength=0.6)
+METHODS = {
+    "cross-entropy": BASE,
+    "adamw, cosine": replace(
+        BASE, optimizer="adamw", schedule="cosine", warmup=0.2, learning_rate=1e-3, clip_norm=1.0
+    ),
+    "uniform, bf16": replace(BASE, prior=UniformPrior(), label_weight=0.85, precision="bf16"),
+    "beta, own logits": replace(BETA, label_noise=0.2),
+    "beta, ema": replace(BETA, teacher="ema"),
+    "beta, memory": replace(BETA, teacher="memory"),
+    "teacher, frozen": list(generations(BASE, VOTES, 2))[1],
+}
+SCRIPT = """
+import json, sys, torch
+from softprior.training import Recipe, Store, fit
+torch.set_num_threads(1)
+fit(Recipe.from_dict(json.loads(sys.argv[1])), Store(sys.argv[2]), checkpoint_every=0)
+"""
+
+
+def same_bits(one: Run, other: Run) -> None:
+    for epoch in ("last", "best"):
+        for key, value in one.weights(epoch).items():
+            assert torch.equal(value, other.weights(epoch)[key]), key
+        for part in ("train", "validation", "test"):
+            assert torch.equal(one.predictions(part, epoch)[0], other.predictions(part, epoch)[0])
+    for row, again in zip(one.history, other.history, strict=True):
+        assert {**row, "seconds": 0} == {**again, "seconds": 0}
+    assert one.outcome["best_epoch"] == other.outcome["best_epoch"]
+
+
+def killed(recipe: Recipe, folder: Path, after: int) -> None:
+    """Start training in a process and kill it once it has written ``after`` checkpoints more."""
+    process = subprocess.Popen([sys.executable, "-c", SCRIPT, json.dumps(recipe.to_dict()), folder])
+    partial = Store(folder).partial(recipe)
+    seen: set[str] = set()
+    before = {path.name for path in partial.glob("[0-9]*")}
+    for _ in range(60_000):
+        seen |= {path.name for path in partial.glob("[0-9]*")}
+        if len(seen - before) >= after:
+            break
+        assert process.poll() is None, "training ended before it could be killed"
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_kill_and_resume(name: str, tmp_path: Path) -> None:
+    recipe = METHODS[name]
+    undisturbed = fit(recipe, Store(tmp_path / "a"))
+    store = Store(tmp_path / "b")
+    killed(recipe, store.root, after=4)  # in the first epoch of seven steps
+    if name == "beta, ema":
+        killed(recipe, store.root, after=6)  # and once more, in the second
+    assert store.get(recipe) is None
+    assert list(store.partial(recipe).glob("[0-9]*"))
+    epochs: list[float] = []
+    same_bits(undisturbed, fit(recipe, store, lambda row: epochs.append(row["epoch"])))
+    assert len(epochs) <= 3
+    assert not store.partial(recipe).exists()
+
+
+class StopError(Exception):
+    """Raised by a test in the middle of training."""
+
+
+def stopped(recipe: Recipe, store: Store, epoch: int) -> Path:
+    """Train with a checkpoint after each step, and stop after an epoch; the checkpoints' folder."""
+
+    def stop(row: dict[str, float]) -> None:
+        if row["epoch"] == epoch:
+            raise StopError
+
+    with pytest.raises(StopError):
+        fit(recipe, store, stop, checkpoint_every=0)
+    return store.partial(recipe)
+
+
+def test_a_chain_goes_on_in_the_generation_it_was_killed_in(tmp_path: Path) -> None:
+    chain = list(generations(replace(BASE, epochs=2), TeacherPrior(strength=1.0), 4))
+    store = Store(tmp_path / "a")
+    fit(chain[1], store)
+    stopped(chain[2], store, epoch=1)
+    rows: list[float] = []
+    run = fit(chain[3], store, lambda row: rows.append(row["epoch"]))
+    assert rows == [2, 1, 2]  # the rest of generation 3, and generation 4
+    same_bits(fit(chain[3], Store(tmp_path / "b")), run)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "altered", "no json", "half json"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage: str, tmp_path: Path) -> None:
+    store = Store(tmp_path / "a")
+    folder = stopped(BETA, store, epoch=2)
+    kept = sorted(folder.glob("[0-9]*"))
+    assert len(kept) == 2
+    tensors, state = kept[-1] / "tensors.safetensors", kept[-1] / "state.json"
+    content = tensors.read_bytes()
+    if damage == "truncated":
+        tensors.write_bytes(content[:-10])
+    elif damage == "altered":
+        tensors.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "no json":
+        state.unlink()
+    else:
+        state.write_text(state.read_text()[:40])
+    with pytest.warns(UserWarning, match=rf"checkpoint .*{kept[-1].name} is passed over"):
+        run = fit(BETA, store)
+    same_bits(fit(BETA, Store(tmp_path / "b")), run)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"recipe": "0123456789abcdef"}, r"belongs to recipe 0123456789abcdef, not to"),
+        ({"format": 99}, r"written by a newer softprior \(format 99, this one reads up to 1\)"),
+    ],
+)
+def test_a_foreign_checkpoint_is_refused(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    folder = stopped(BASE, store, epoch=1)
+    newest = max(folder.glob("[0-9]*")) / "state.json"
+    newest.write_text(json.dumps({**json.loads(newest.read_text()), **change}))
+    with pytest.raises(checkpoint.RefusedError, match=message):
+        fit(BASE, store)
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "a")
+    folder = stopped(BETA, store, epoch=1)
+    before = sorted(path.name for path in folder.iterdir())
+    with monkeypatch.context() as patched:
+
+        def full(*args: Any, **more: Any) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        patched.setattr(safetensors.torch, "save_file", full)
+        with pytest.raises(OSError, match="No space left"):
+            fit(BETA, store, checkpoint_every=0)
+    assert sorted(path.name for path in folder.iterdir()) == before
+    same_bits(fit(BETA, Store(tmp_path / "b")), fit(BETA, store))
+
+
+def test_only_the_last_two_are_kept(tmp_path: Path) -> None:
+    folder = stopped(BASE, Store(tmp_path), epoch=2)
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["00001-0000007", "00002-0000000"]
