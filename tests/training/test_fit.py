@@ -11,7 +11,7 @@ import torch
 
 from softprior import BetaPrior, TeacherPrior, UniformPrior, diagnostics
 from softprior.matching import teacher_smoothing
-from softprior.training import Recipe, Store, fit, generations
+from softprior.training import Recipe, Store, fit, generations, models
 from softprior.training.fit import order
 
 BASE = Recipe(epochs=3)
@@ -137,3 +137,21 @@ def test_unknown_names_list_the_known_ones() -> None:
         fit(replace(BASE, dataset="digts"), Store("nowhere"))
     with pytest.raises(ValueError, match="unknown network 'convnett': did you mean 'convnet'"):
         replace(BASE, model="convnett")
+
+
+def test_dropout_follows_from_the_recipe_and_leaves_the_global_generator_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def build(name: str, shape: tuple[int, ...], classes: int, seed: int) -> torch.nn.Module:
+        torch.manual_seed(seed)
+        linear = torch.nn.Linear(64, classes)
+        return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), linear)
+
+    monkeypatch.setattr(models, "build", build)
+    torch.manual_seed(7)
+    before = torch.get_rng_state()
+    first = fit(BASE, Store(tmp_path / "a"))
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(5)
+    second = fit(BASE, Store(tmp_path / "b"))
+    assert torch.equal(first.predictions("test")[0], second.predictions("test")[0])

@@ -20,6 +20,7 @@ from softprior.training.store import open_run
 RECIPE = Recipe(epochs=1)
 TENSORS = {
     "weights": {"w": torch.ones(2, 2)},
+    "best": {"w": torch.ones(2, 2)},
     "predictions": {"test_logits_best": torch.eye(2), "test_labels": torch.arange(2)},
 }
 
@@ -28,8 +29,8 @@ def put(store: Store, **changes: Any) -> Run:
     parts: dict[str, Any] = {
         "tensors": TENSORS,
         "history": [{"epoch": 1.0}],
-        "outcome": {"best_epoch": 1},
-        "provenance": {},
+        "outcome": {"best_epoch": 1, "seconds": 1.0},
+        "provenance": {"versions": {}},
     }
     return store.put(RECIPE, **{**parts, **changes})
 
@@ -49,8 +50,8 @@ def test_what_was_put_comes_back(tmp_path: Path) -> None:
 
 def test_the_first_to_finish_stays(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    put(store, outcome={"best_epoch": 1})
-    put(store, outcome={"best_epoch": 2})
+    put(store, outcome={"best_epoch": 1, "seconds": 1.0})
+    put(store, outcome={"best_epoch": 2, "seconds": 1.0})
     run = store.get(RECIPE)
     assert run is not None
     assert run.outcome["best_epoch"] == 1
@@ -84,16 +85,48 @@ def test_sweep_removes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> No
     assert len(list(store.runs())) == 1
 
 
-@pytest.mark.parametrize("damage", ["truncated", "missing", "foreign"])
-def test_damaged_weights_are_named(damage: str, tmp_path: Path) -> None:
-    run = put(Store(tmp_path))
-    file = run.path / "predictions.safetensors"
-    if damage == "truncated":
+@pytest.mark.parametrize("name", ["weights", "best", "predictions"])
+@pytest.mark.parametrize("how", ["truncated", "missing", "foreign", "empty"])
+def test_a_damaged_run_is_made_again(name: str, how: str, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = put(store)
+    file = run.path / f"{name}.safetensors"
+    if how == "truncated":
         file.write_bytes(file.read_bytes()[:-7])
-    elif damage == "missing":
+    elif how == "missing":
         file.unlink()
+    elif how == "empty":
+        file.write_bytes(b"")
     else:
         file.write_bytes(b"\x80\x04\x95 a pickle from a stranger")
+    with pytest.warns(UserWarning, match="is damaged and will be made again"):
+        assert store.get(RECIPE) is None
+    with pytest.warns(UserWarning, match="is damaged and left out"):
+        assert list(store.runs()) == []
+    put(store)
+    assert store.get(RECIPE) is not None
+    assert len(list(store.runs())) == 1  # the damaged one was set aside
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("name", ["recipe", "outcome", "provenance"])
+@pytest.mark.parametrize("content", ["{}", "{", None])
+def test_a_run_with_a_damaged_record_is_made_again(
+    name: str, content: str | None, tmp_path: Path
+) -> None:
+    store = Store(tmp_path)
+    file = put(store).path / f"{name}.json"
+    if content is None:
+        file.unlink()
+    else:
+        file.write_text(content)
+    with pytest.warns(UserWarning, match="is damaged and will be made again"):
+        assert store.get(RECIPE) is None
+
+
+def test_weights_that_are_damaged_later_are_named(tmp_path: Path) -> None:
+    run = put(Store(tmp_path))
+    (run.path / "predictions.safetensors").write_bytes(b"gone")
     with pytest.raises(ValueError, match=r"predictions.safetensors cannot be read .* delete"):
         run.predictions("test")
 

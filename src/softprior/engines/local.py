@@ -64,34 +64,44 @@ class LocalEngine:
         An interrupt stops the workers; what has finished stays finished.
         """
         store.sweep()
-        waiting = [r for r in with_teachers(recipes) if store.get(r) is None]
+        ordered = with_teachers(recipes)
+        waiting = [r for r in ordered if store.get(r) is None]
+        finished = {r.digest for r in ordered} - {r.digest for r in waiting}
         failures: list[Failure] = []
         if not waiting:
             return failures
         tasks: queue.SimpleQueue[Recipe | None] = queue.SimpleQueue()
         events: queue.SimpleQueue[tuple[Recipe, dict[str, Any]]] = queue.SimpleQueue()
         crew = [_Worker(store, tasks, events) for _ in range(min(self.workers, len(waiting)))]
-        running: set[str] = set()
+        running = 0
+
+        def hand_out() -> None:
+            nonlocal running, waiting
+            still: list[Recipe] = []
+            for recipe in waiting:  # teachers come before their students
+                teacher = recipe.teacher if isinstance(recipe.teacher, Recipe) else None
+                if any(f.recipe == teacher for f in failures):
+                    failures.append(Failure(recipe, "its teacher's run failed"))
+                    on_event(recipe, "failed")
+                elif teacher is None or teacher.digest in finished:
+                    running += 1
+                    tasks.put(recipe)
+                else:
+                    still.append(recipe)
+            waiting = still
+
         try:
-            while waiting or running:
-                for recipe in list(waiting):
-                    teacher = recipe.teacher if isinstance(recipe.teacher, Recipe) else None
-                    if any(f.recipe == teacher for f in failures):
-                        waiting.remove(recipe)
-                        failures.append(Failure(recipe, "its teacher's run failed"))
-                        on_event(recipe, "failed")
-                    elif teacher is None or store.get(teacher) is not None:
-                        waiting.remove(recipe)
-                        running.add(recipe.digest)
-                        tasks.put(recipe)
-                if not running:
-                    continue
+            hand_out()
+            while running:
                 recipe, event = events.get()
-                if event["event"] != "epoch":
-                    running.discard(recipe.digest)
+                if event["event"] == "done":
+                    finished.add(recipe.digest)
                 if event["event"] == "failed":
                     failures.append(Failure(recipe, event["message"]))
                 on_event(recipe, event["event"])
+                if event["event"] != "epoch":
+                    running -= 1
+                    hand_out()
         finally:
             for worker in crew:
                 worker.stop()

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from softprior.training import Recipe, Store, fit
+from softprior.training.allocator import keep_blocks
 
 
 def main() -> None:
@@ -21,6 +22,7 @@ def main() -> None:
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     torch.set_num_threads(1)  # the parallelism is in the number of workers
+    keep_blocks()
     store = Store(sys.argv[1])
 
     def tell(event: str, **more: Any) -> None:

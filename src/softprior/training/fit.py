@@ -21,6 +21,7 @@ Told = Callable[[dict[str, float]], None]
 LULL = 10.0  # seconds: a younger checkpoint is not worth replacing after an epoch
 
 
+@torch.random.fork_rng(devices=[])  # dropout draws from torch's own generator: leave the user's
 def fit(
     recipe: Recipe,
     store: Store,
@@ -74,7 +75,7 @@ def fit(
                 labels = data.train.labels[index]
                 with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
                     logits = model(inputs)
-                advice = teacher(inputs, index) if teacher else None
+                    advice = teacher(inputs, index) if teacher else None
                 loss = criterion(logits, labels, advice)
                 session.optimizer.zero_grad()
                 loss.backward()

@@ -10,12 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from softprior import checks, priors
-from softprior.priors import Prior, TeacherPrior
-from softprior.training import augment, models
+from softprior.priors import Prior
+from softprior.training import sound
 
 FORMAT = 1  # of the JSON; part of the digest, so a change of meaning changes every digest
-
-LIVE_TEACHERS = ("ema", "memory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +83,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "milestones", tuple(float(m) for m in self.milestones))
-        _ranges(self)
-        _compositions(self)
+        sound.ranges(self)
+        sound.compositions(self)
 
     @property
     def generation(self) -> int:
@@ -177,69 +175,3 @@ def _prior_from(values: Mapping[str, Any]) -> Prior:
         if field not in allowed:
             raise ValueError(checks.unknown(f"field of prior {name!r}", field, allowed))
     return known[name](**fields)
-
-
-def _ranges(r: Recipe) -> None:
-    models.check(r.model)
-    checks.choice("augmentation", r.augment, augment.KINDS)
-    checks.choice("kind of label noise", r.noise_kind, ("symmetric", "pair"))
-    checks.choice("optimizer", r.optimizer, ("sgd", "adamw"))
-    checks.choice("schedule", r.schedule, ("step", "cosine"))
-    checks.choice("precision", r.precision, ("fp32", "bf16"))
-    checks.number("label_noise", r.label_noise, 0, 1)
-    checks.number("warmup", r.warmup, 0, 1)
-    if r.clip_norm is not None:
-        checks.number("clip_norm", r.clip_norm, 0, open_low=True)
-    if r.resolution is not None and r.resolution < 4:
-        raise ValueError(f"resolution must be at least 4 pixels, got {r.resolution}")
-    for what in ("epochs", "batch_size"):
-        value = getattr(r, what)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{what} must be an integer ≥ 1, got {value!r}")
-    for what in ("seed", "initialisation"):
-        value = getattr(r, what)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise ValueError(f"{what} must be an integer ≥ 0, got {value!r}")
-    checks.number("label_weight", r.label_weight, 0)
-    checks.number("confidence_penalty", r.confidence_penalty, 0)
-    checks.number("learning_rate", r.learning_rate, 0, open_low=True)
-    checks.number("momentum", r.momentum, 0, 1)
-    checks.number("weight_decay", r.weight_decay, 0)
-    checks.number("ema_decay", r.ema_decay, 0, 1)
-    checks.number("validation", r.validation, 0, 0.9, open_low=True)
-    for m in r.milestones:
-        checks.number("milestones (fractions of training)", m, 0, 1)
-    if list(r.milestones) != sorted(r.milestones):
-        raise ValueError(f"milestones must ascend, got {r.milestones}")
-
-
-def _compositions(r: Recipe) -> None:
-    if not isinstance(r.prior, (Prior, type(None))):
-        raise TypeError(f"prior must be a Prior or None, got {type(r.prior).__name__}")
-    if not isinstance(r.teacher, (Recipe, type(None))):
-        checks.choice("teacher", str(r.teacher), LIVE_TEACHERS)
-    if r.prior is None and r.label_weight == 0:
-        raise ValueError("label_weight is 0 and there is no prior: nothing is left to learn from")
-    if r.prior is not None and r.confidence_penalty:
-        raise ValueError("confidence_penalty goes with cross-entropy: leave prior out")
-    if r.prior is not None and r.prior.needs_teacher and r.teacher is None:
-        raise ValueError(
-            f"prior {_short_name(r.prior)!r} needs a teacher: 'ema', 'memory' or a recipe"
-        )
-    if r.prior is None and r.teacher is not None:
-        raise ValueError("a teacher needs a prior to advise: give prior, or leave teacher out")
-    if r.teacher is not None and not isinstance(r.teacher, str):
-        for what in ("dataset", "subset", "seed", "validation"):
-            mine, theirs = getattr(r, what), getattr(r.teacher, what)
-            if mine != theirs:
-                raise ValueError(
-                    f"teacher has {what} {theirs!r} and student {mine!r}: they must share it, or "
-                    "the teacher has trained on the student's validation set"
-                )
-    if r.match_smoothing is not None:
-        checks.number("match_smoothing", r.match_smoothing, 0, 1, open_low=True)
-        if not (isinstance(r.prior, TeacherPrior) and isinstance(r.teacher, Recipe)):
-            raise ValueError(
-                "match_smoothing finds a temperature: it wants prior 'teacher' and a frozen "
-                "teacher (a recipe); for Beta smoothing use BetaPrior.matching"
-            )

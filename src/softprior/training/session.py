@@ -39,6 +39,7 @@ class Session:
     @classmethod
     def start(cls, recipe: Recipe, data: Dataset, taught_by: Run | None) -> Session:
         """A fresh session; ``taught_by`` is the finished run of a recipe that is the teacher."""
+        torch.manual_seed(generator("dropout", recipe.seed).initial_seed())
         model = network(recipe, data)
         if taught_by is not None:
             recipe = matched(recipe, taught_by)

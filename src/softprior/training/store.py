@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,14 +79,23 @@ class Store:
         self.root = Path(root)
 
     def get(self, recipe: Recipe) -> Run | None:
-        """The finished run of this recipe, or None."""
+        """The finished run of this recipe, or None: a damaged one is none, and told of."""
         path = self.root / recipe.digest
-        return Run(recipe, path) if path.is_dir() else None
+        if not path.is_dir():
+            return None
+        if why := damage(path):
+            warnings.warn(f"run {path} is damaged and will be made again: {why}", stacklevel=2)
+            return None
+        return Run(recipe, path)
 
     def runs(self) -> Iterator[Run]:
-        """Every finished run, in the order of their digests."""
+        """Every finished run, in the order of their digests; damaged ones are told of."""
         for path in sorted(self.root.glob("[0-9a-f]*")):
-            if (path / "recipe.json").is_file():
+            if not path.is_dir() or path.suffix:
+                continue
+            if why := damage(path):
+                warnings.warn(f"run {path} is damaged and left out: {why}", stacklevel=2)
+            else:
                 yield open_run(path)
 
     def put(
@@ -117,6 +127,8 @@ class Store:
                 flush(file)
             flush(folder)
             folder.chmod(0o755)
+            if path.is_dir() and damage(path):
+                path.rename(path.with_suffix(f".damaged-{os.getpid()}"))
             try:
                 folder.rename(path)
             except OSError:
@@ -146,6 +158,29 @@ def open_run(path: Path) -> Run:
         return Run(Recipe.from_dict(json.loads((path / "recipe.json").read_text("utf-8"))), path)
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a run that this version can read: {error}") from error
+
+
+def damage(path: Path) -> str:
+    """What is wrong with the files of a finished run; empty where nothing is."""
+    try:
+        for name in ("recipe", "outcome", "provenance"):
+            found = json.loads((path / f"{name}.json").read_text("utf-8"))
+            wanted = {"recipe": "dataset", "outcome": "seconds", "provenance": "versions"}[name]
+            if wanted not in found:
+                return f"{name}.json has no {wanted!r}"
+        for name in ("weights", "best", "predictions"):
+            file = path / f"{name}.safetensors"
+            with file.open("rb") as opened:
+                header = json.loads(
+                    opened.read(min(int.from_bytes(opened.read(8), "little"), file.stat().st_size))
+                )
+                entries = [v for k, v in header.items() if k != "__metadata__"]
+                ends = opened.tell() + max(entry["data_offsets"][1] for entry in entries)
+            if file.stat().st_size != ends:
+                return f"{file.name} is {file.stat().st_size} bytes long, and not {ends}"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        return str(error)
+    return "" if (path / "history.jsonl").is_file() else "history.jsonl is missing"
 
 
 def _json(value: Mapping[str, Any]) -> str:
