@@ -14,7 +14,7 @@ import softprior
 ROOT = pathlib.Path(softprior.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-SHARED = {"checks", "counts", "margin", "discovery"}  # everybody's
+SHARED = {"checks", "counts", "margin", "discovery", "gathering"}  # everybody's
 CORE = SHARED | {
     *("", "kernel", "posterior", "losses", "matching", "priors", "teachers", "diagnostics"),
 }
@@ -34,6 +34,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "priors": (SHARED, {"torch"}),
     "teachers": ({"checks", "margin", "discovery"}, {"torch"}),
     "diagnostics": ({"checks", "margin"}, {"torch"}),
+    "gathering": (set(), {"torch"}),
     "training": (
         CORE,
         {

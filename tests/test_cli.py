@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ import torch
 
 from softprior import diagnose, priors, studies, teachers
 from softprior.cli import main
+from softprior.cli.dispatch import COMMANDS
+from softprior.engines import Failure, LocalEngine
 from softprior.training import Recipe, Store, images, models
 
 KEYS = [
@@ -84,6 +87,132 @@ def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert f" {command}" in capsys.readouterr().out
 
 
+def test_help_of_each_command_is_the_modules_own() -> None:
+    for module, line in COMMANDS.values():
+        doc = import_module(f"softprior.cli.{module}").__doc__
+        assert doc.splitlines()[0] == line
+
+
+def test_help_is_light_and_its_examples_keep_their_lines() -> None:
+    heavy = ("matplotlib", "scipy", "sklearn", "jinja2", "rich", "pyarrow")
+    code = (
+        "import sys\nfrom softprior.cli import main\n"
+        "try:\n    main(['--help'])\nfinally:\n"
+        f"    print('loaded', [m for m in {heavy!r} if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
+    assert "loaded []" in out
+    assert out.count("\n  softprior ") == 3
+
+
+def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from softprior.cli import main; sys.exit(main())"
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; softprior() {{ {sys.executable} -c '{code}' \"$@\"; }}; "
+         + command],
+        capture_output=True, text=True, env={**os.environ, **environment},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("words", ["list", "diagnose {}", "diagnose {} --json", "--help"])
+def test_a_closed_pipe_is_no_error(words: str, predictions: Path) -> None:
+    done = shell(f"softprior {words.format(predictions)} | sleep 0")
+    # argparse itself swallows what goes wrong with printing help
+    assert done.returncode in ((0, 141) if words == "--help" else (141,))
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("words", ["list", "diagnose {}", "fit --help"])
+def test_an_ascii_terminal(words: str, predictions: Path) -> None:
+    done = shell(f"softprior {words.format(predictions)}", LC_ALL="C", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.isascii()
+
+
+def test_ctrl_c_while_a_command_is_imported(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupts:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == "softprior.cli.dispatch":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, "softprior.cli.dispatch", raising=False)
+    monkeypatch.delattr("softprior.cli.dispatch", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
+    assert main(["list"]) == 130
+    assert capsys.readouterr().err == "softprior: stopped; finished runs are kept\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.yaml", "prior: [beta]\n", r"c.yaml: prior must be a name, .*, got \['beta'\]"),
+        ("c.json", '{"prior": 3}', r"c.json: prior must be a name, .*, got 3"),
+        ("c.yaml", "- 1\n", r"c.yaml: wanted options such as 'epochs: 30', got \[1\]"),
+        ("c.yaml", "epohs: 1\n", r"c.yaml: unknown option 'epohs': did you mean 'epochs'"),
+        ("c.yaml", "epochs: x\n", r"c.yaml: epochs wants a whole number, got x"),
+        ("c.yaml", "epochs: 0\n", r"with .*c.yaml: epochs must be an integer ≥ 1, got 0"),
+        ("c.yaml", "a: [\n", r"c.yaml is neither YAML nor JSON"),
+    ],
+)
+def test_a_mistake_in_a_config_names_the_file(
+    name: str, text: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / name
+    config.write_text(text)
+    assert re.search(message, mistake(["fit", "--config", str(config)], capsys))
+
+
+def test_a_config_may_name_the_prior_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("epochs: 1\nprior: beta\n")
+    assert main(["fit", "--config", str(config), "--out", str(tmp_path)]) == 0
+    assert Store(tmp_path / "runs").get(Recipe(epochs=1, prior=priors.BetaPrior())) is not None
+    out, err = capsys.readouterr()
+    assert out.startswith("data: digits: ")
+    assert "1/1" in err  # progress goes there
+    assert not re.search(r" $", out, re.M)
+
+
+@pytest.mark.parametrize("command", ["fit", "study smoothing"])
+def test_out_is_looked_at_first(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file", tmp_path / "file" / "below"):
+        words = [*command.split(), "--out", str(out)]
+        assert f"--out {out}: a file is in the way" in mistake(words, capsys)
+
+
+def test_a_study_of_failures_tells_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(self: Any, recipes: Any, *_: Any) -> list[Failure]:
+        return [Failure(recipe, "the disk [is] full") for recipe in recipes]
+
+    monkeypatch.setattr(LocalEngine, "run", run)
+    assert main([*STUDY, str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "the disk [is] full" in err
+    assert err.endswith("softprior: no seed is complete, so there is nothing to report\n")
+
+
+def test_ties_are_told_from_what_cannot_be_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n, shown in ((40, "−∞"), (2, "–")):
+        file = tmp_path / f"{n}.npz"
+        np.savez(file, logits=np.eye(3)[np.arange(n) % 3], labels=np.arange(n) % 3)
+        assert main(["diagnose", str(file)]) == 0
+        assert re.search(rf"^confidence_diversity +{shown} ", capsys.readouterr().out, re.M)
+        assert main(["diagnose", str(file), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["confidence_diversity"] is None
+
+
 def test_fit_trains_stores_and_reuses(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = f"fit --epochs 2 --prior beta --prior.a 5 --label_weight 0.4 --out {tmp_path}".split()
     words += ["--teacher", "ema"]
@@ -96,6 +225,14 @@ def test_fit_trains_stores_and_reuses(tmp_path: Path, capsys: pytest.CaptureFixt
     written = (run.path / "weights.safetensors").stat().st_mtime_ns
     assert main(words) == 0
     assert (run.path / "weights.safetensors").stat().st_mtime_ns == written
+
+
+def test_fit_with_two_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = f"fit --epochs 1 --prior beta --label-weight 0.4 --processes 2 --out {tmp_path}"
+    assert main(words.split()) == 0
+    recipe = Recipe(epochs=1, prior=priors.BetaPrior(), label_weight=0.4)
+    assert Store(tmp_path / "runs").get(recipe) is not None
+    assert recipe.digest in capsys.readouterr().out
 
 
 def test_a_finished_run_can_be_the_config_and_the_teacher(
@@ -134,25 +271,41 @@ def test_print_config_is_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[
     [
         ("fot", r"unknown command 'fot': did you mean 'fit'\?"),
         ("study smoothin", r"unknown study 'smoothin': did you mean 'smoothing'\?"),
-        ("study smoothing --sede 3", r"unknown option '--sede': did you mean '--seeds'\?"),
+        ("study smoothing --sede 3", r"unknown option '--sede': did you mean '--seeds'"),
         ("study smoothing --seeds 0", r"--seeds must be at least 1, got 0"),
         ("study smoothing --workers 0", r"workers must be at least 1, got 0"),
-        ("study smoothing --scale dsk", r"--scale wants Literal.*'desk'.*, got dsk"),
+        ("study smoothing --scale dsk", r"--scale wants one of smoke, desk, paper, got dsk$"),
         ("fit --epohs 3", r"unknown option '--epohs': did you mean '--epochs'\?"),
-        ("fit --epochs many", r"--epochs wants int, got many"),
+        ("fit --epochs many", r"--epochs wants a whole number, got many"),
         ("fit --epochs 0", r"epochs must be an integer ≥ 1, got 0"),
+        ("fit --processes 0", r"--processes must be at least 1, got 0"),
         ("fit --prior betta", r"unknown prior 'betta': did you mean 'beta'\?"),
         ("fit --prior beta --prior.a -1", r"a must be a number in \(0, inf\), got -1"),
-        ("fit --prior beta --prior.a big", r"--prior.a wants float or null, got big"),
+        ("fit --prior beta --prior.a big", r"--prior.a wants a number or null, got big"),
         ("fit --prior.a 3", r"--prior.a needs to know which prior: add --prior NAME"),
         ("fit --prior uniform --prior.a 3", r"unknown field of prior 'uniform' 'a'"),
-        ("fit --prior teacher", r"prior 'teacher' needs a teacher"),
+        ("fit --prior teacher", r"needs a teacher"),
         ("fit --prior beta --teacher emma", r"unknown teacher 'emma': did you mean 'ema'"),
         ("fit --dataset digts", r"unknown dataset 'digts': did you mean 'digits'\?"),
         ("fit --model mpl", r"unknown network 'mpl': did you mean 'mlp'\?"),
-        ("fit --config nowhere.yaml", r"nowhere.yaml"),
+        ("fit --learning_rate nan", r"--learning_rate wants a number, got nan"),
+        ("fit --milestones 0.7,0.5", r"milestones must ascend, got \(0.7, 0.5\)"),
+        ("fit --milestones=x", r"--milestones wants numbers such as 0.5,0.75, got x"),
+        ("fit --label-weight x", r"--label_weight wants a number, got x"),
+        ("fit --prior.strenght 3", r"^[^,]*did you mean '--prior.strength'( or '[^']*'){0,2}\?"),
+        ("fit --prior", r"--prior.name needs a value"),
+        ("fit --prior beta --teacher frozen", r"pass its folder, --teacher OUT/runs/<digest>"),
+        ("--foo", r"unknown option '--foo': did you mean '--help' or '--version'\?"),
+        ("diagnose", r"FILE is missing"),
+        ("fit --config nowhere.yaml", r"nowhere.yaml: No such file or directory"),
         ("report nowhere", r"nowhere is not a folder of results"),
-        ("diagnose nowhere.npz", r"nowhere.npz"),
+        ("diagnose nowhere.npz", r"nowhere.npz: no such file"),
+        (
+            "diagnose nowhere.npz --html nowhere/p.html",
+            r"nowhere/p.html: there is no folder nowhere",
+        ),
+        ("diagnose nowhere.npz --html .", r"\.: is a directory"),
+        ("diagnose nowhere.npz --html=", r"the page's file name is empty"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -185,6 +338,8 @@ def test_diagnose_writes_a_page(
     assert main(["diagnose", str(predictions), "--json", "--html", str(page)]) == 0
     json.loads(capsys.readouterr().out)  # stdout stays one JSON object
     assert page.read_text().count("<svg") == 2
+    assert page.read_text().count(f"Diagnosis of {predictions.name}</h") == 1
+    assert f"softprior diagnose {predictions} --html {page}" in page.read_text()
     assert main(["diagnose", str(predictions)]) == 0
     assert "confidence_diversity" in capsys.readouterr().out
 

@@ -674,3 +674,11 @@ def test_wrong_inputs(diagnostic):
         diagnostic(logits[:0], labels[:0])
     with pytest.raises(TypeError, match=r"must be a torch.Tensor, got ndarray"):
         diagnostic(logits.numpy(), labels)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "hint"), [("nll", ": use softprior.diagnostics.nll"), (3, ""), ("nil", "")]
+)
+def test_what_is_not_a_diagnostic(wrong: object, hint: str) -> None:
+    with pytest.raises(TypeError, match=rf"a diagnostic is a function .*got {wrong!r}{hint}$"):
+        D.diagnose(torch.zeros(2, 3), torch.tensor([0, 1]), [wrong])  # type: ignore[list-item]

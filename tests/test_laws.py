@@ -38,6 +38,7 @@ GRID: dict[str, list[dict[str, Any]]] = {
         {"order": "reversed", "strength": 1.5},
         {"order": "random"},
         {"draw": "quantile", "order": "random"},
+        {"among": "local"},
     ],
 }
 CASES = [
@@ -264,12 +265,29 @@ def test_half_precision(prior: Prior, kind: str, dtype: torch.dtype) -> None:
     torch.testing.assert_close(slope.double(), gradient(want.sum(), exact), rtol=1e-2, atol=1e-5)
 
 
+@pytest.mark.parametrize("offset", [0.0, 1e2, 1e3, 1e4])
+def test_a_constant_in_the_logits_costs_no_precision(
+    prior: Prior, kind: str, offset: float
+) -> None:
+    """Loss and gradient in float32, where logits plus constant are representable exactly."""
+    logits, labels, teacher = batch(kind)
+    exact = ((64 * logits.detach()).round() / 64).requires_grad_()
+    shifted = (exact.detach() + offset).float().requires_grad_()
+    assert torch.equal(shifted.double() - offset, exact)
+    counts = ask(prior, shifted, labels, teacher)
+    got = loss_of(shifted, labels, counts, reduction="none")
+    want = loss_of(exact, labels, dense(counts, labels), reduction="none")
+    torch.testing.assert_close(got.double(), want, rtol=1e-6, atol=1e-6)
+    slopes = gradient(got.sum(), shifted).double(), gradient(want.sum(), exact)
+    torch.testing.assert_close(*slopes, rtol=1e-5, atol=1e-6)
+
+
 def test_ignored_samples_change_nothing(prior: Prior) -> None:
     """For the others in loss and gradient; their own gradient is zero, whatever they contain."""
     logits, labels, teacher = batch("ignored")
     criterion = PosteriorLoss(prior, reduction="none", ignore_index=-1)
     losses, slopes = [], []
-    for value in (0.0, 1e4, -1e4, 1e-3):
+    for value in (0.0, 1e4, -1e4, 1e-3, float("nan"), float("inf")):
         other, advice = logits.detach().clone(), teacher.clone()
         other[labels < 0] = advice[labels < 0] = value * torch.randn(K, dtype=torch.float64)
         other.requires_grad_()

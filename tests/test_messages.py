@@ -167,6 +167,12 @@ def test_soft_labels() -> None:
         soft_labels(labels(-100, 1, 1, 1), COUNTS, num_classes=K)
     with pytest.raises(ValueError, match="K = 1 class"):
         soft_labels(labels(0), COUNTS, num_classes=1)
+    with pytest.raises(ValueError, match=r"counts of shape \(4, 3\) have K = 3 classes, wanted 7"):
+        soft_labels(labels(), torch.ones(B, K), num_classes=7)
+    with pytest.raises(ValueError, match=r"labels of shape \(4, 3\) have K = 3 .* wanted 7"):
+        soft_labels(torch.eye(K)[labels()], COUNTS, num_classes=7)
+    with pytest.raises(ValueError, match=r"counts of shape \(4, 5\) have K = 5 .* wanted 3"):
+        soft_labels(torch.eye(K)[labels()], torch.ones(B, 5))
 
 
 @pytest.mark.parametrize("prior", [TeacherPrior(), BetaPrior()])
@@ -325,6 +331,10 @@ def test_matching_wants_indices() -> None:
             ),
         ),
         (
+            lambda: BetaPrior(among="globally"),  # type: ignore[arg-type]
+            "unknown among 'globally': did you mean 'global'? known are 'global', 'local'",
+        ),
+        (
             lambda: TeacherPrior(weighting="mop"),  # type: ignore[arg-type]
             "unknown weighting 'mop': did you mean 'map'? known are 'map', 'none'",
         ),
@@ -334,6 +344,22 @@ def test_unknown_names(make: Callable[[], Any], message: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole text is compared
         make()
     assert str(caught.value) == message
+
+
+def test_ignored_rows_are_not_blamed() -> None:
+    """They may be NaN; the row that is wrong is named."""
+    f, t, y = (with_first(nan, logits()) for _ in range(2)), logits(), labels(0, -100, 2, 0)
+    one, advice = f
+    for bad in (one, advice):
+        bad[3, 0] = nan
+    with pytest.raises(ValueError, match=r"logits has 1 entries .* first in row 3, column 0"):
+        label_smoothing()(one, y)
+    with pytest.raises(ValueError, match=r"logits has 1 entries .* first in row 3, column 0"):
+        ConfidencePenalty()(one.index_fill(0, torch.tensor([1]), 0.0), y)
+    with pytest.raises(ValueError, match=r"teacher_logits has 1 entries .* first in row 3, column"):
+        self_distillation()(t, y, advice)
+    with pytest.raises(ValueError, match="one number per sample contain NaN"):
+        beta_smoothing()(t, y, advice[:, 0])
 
 
 @pytest.mark.parametrize("prior", [0.15, UniformPrior, "uniform", nn.Linear])

@@ -149,7 +149,7 @@ def test_truncated(tmp_path, suffix):
     path.write_bytes(path.read_bytes()[:-9])
     wanted = {
         ".npz": "not an npz archive, or truncated; write it again with numpy.savez",
-        ".csv": "(?i)csv parse error|cell is empty",
+        ".csv": "row 3 has 2 cells, wanted 5",
         ".parquet": "(?i)parquet",
     }
     _fails(path, wanted[suffix])
@@ -281,9 +281,33 @@ def test_numbers_written_as_text_in_parquet(tmp_path):
 
 def test_ragged_csv(tmp_path):
     path = _text(tmp_path / "p.csv", "label,logit_0,logit_1\n0,1,2\n1,3\n")
-    _fails(path, "CSV parse error: Row #3: Expected 3 columns, got 2")
+    _fails(path, "row 1 has 2 cells, wanted 3")  # row 0 is the first of data
 
 
 def test_two_label_columns(tmp_path):
     path = _text(tmp_path / "p.csv", "label,logit_0,logit_1,label\n0,1,2,0\n")
     _fails(path, "there are 2 columns 'label', wanted one")
+
+
+def test_a_huge_class_number_stops_at_the_first_gap(tmp_path):
+    header = "label,logit_0,logit_1,logit_2,logit_99999999999"
+    path = _text(tmp_path / "p.csv", f"{header}\n0,1,2,3,4\n")
+    _fails(path, "no column 'logit_3', but there is 'logit_99999999999'")
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_separators_and_spaces_around_names(tmp_path, mark, encoding):
+    path = tmp_path / "p.csv"
+    rows = [["label ", " logit_0", '"logit_1"'], ["1", "0.5", "-2"]]
+    path.write_text("\r\n".join(mark.join(row) for row in rows) + "\r\n", encoding=encoding)
+    logits, labels = read_predictions(path)
+    assert logits.tolist() == [[0.5, -2.0]]
+    assert labels.tolist() == [1]
+
+
+def test_utf_16_and_another_case(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("label,logit_0,logit_1\n0,1,2\n", encoding="utf-16")
+    _fails(path, "the text is in UTF-16, or none at all; save it as CSV in UTF-8")
+    _fails(_text(path, "Label;logit_0;logit_1\n0;1;2\n"), "found column 'Label', rename it to 'lab")

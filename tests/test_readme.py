@@ -32,7 +32,7 @@ def test_python_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_commands_of_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> None:
     """Each `softprior …` line is one that the parser takes (they are run at desk scale by hand)."""
-    lines = "\n".join(blocks(ROOT / "README.md", "sh")).splitlines()
+    lines = "\n".join(blocks(ROOT / "README.md", "sh")).replace("\\\n", "").splitlines()
     commands = [line.partition("#")[0] for line in lines if line.startswith("softprior ")]
     assert commands
     for command in commands:

@@ -6,6 +6,7 @@ import html
 import io
 import json
 import math
+import os
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from rich.console import Console
 from softprior.report import Section, png, render, svg, to_json, write_json, write_report
 from softprior.report.cells import heading, note, read
 from softprior.report.diagnosis import diagnosis_section
+from softprior.report.results import replace_text
 from softprior.report.terminal import show
 from softprior.studies._drawing import (
     confidence_histogram,
@@ -361,6 +363,36 @@ def test_diagnosis(tmp_path: Path) -> None:
     assert rows["temperature"][1]["text"] == "–"
     assert rows["unheard_of"][2]["text"] == ""
     assert [f.key for f in section.figures] == ["reliability", "confidences"]
+
+
+def test_a_page_with_one_section_of_its_own_title_says_it_once() -> None:
+    section = diagnosis_section("run.npz", {"accuracy": 0.9}, BINS, [0.1, 0.5, 1.0])
+    text = render([section], title=section.title)
+    reader = Reader(text)
+    assert text.count(f"{section.title}</h") == 1
+    assert reader.headings[:2] == [1, 2]
+    for target in re.findall(r'aria-labelledby="([^"]*)"', text):
+        assert set(target.split()) <= set(reader.ids)
+    assert "results.json" not in text
+
+
+def test_what_is_no_regular_file_is_written_to_and_a_link_is_kept(tmp_path: Path) -> None:
+    pipe, real, link = (tmp_path / name for name in ("pipe", "real", "link"))
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    replace_text(pipe, "text")
+    assert os.read(reader, 10) == b"text"
+    os.close(reader)
+    assert pipe.is_fifo()
+    real.write_text("old")
+    link.symlink_to(real)
+    replace_text(link, "new")
+    assert link.is_symlink()
+    assert real.read_text() == "new"
+    assert {p.name for p in tmp_path.iterdir()} == {"pipe", "real", "link"}
+    with pytest.raises(FileNotFoundError) as caught:
+        replace_text(tmp_path / "nowhere" / "page", "text")
+    assert caught.value.filename == str(tmp_path / "nowhere" / "page")
 
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")

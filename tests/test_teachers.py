@@ -236,9 +236,27 @@ def test_ema_from_other_weights() -> None:
 
 def test_ema_of_another_architecture() -> None:
     teacher = EMATeacher(student())
-    with pytest.raises(ValueError, match="architecture is not that of the EMA network: 2 tensors"):
-        teacher.observe(nn.Linear(D, K), *[torch.zeros(1)] * 3)
+    wider, shorter, longer = (student() for _ in range(3))
+    wider[3] = nn.Linear(5, K + 1)
+    del shorter[3]
+    longer.append(nn.PReLU())
+    unlike = "architecture is not that of the EMA network: "
+    for other, message in (
+        (nn.Linear(D, K), r"weight \(3, 4\) against 0.weight \(5, 4\)"),
+        (wider, r"3.weight \(4, 5\) against 3.weight \(3, 5\)"),
+        (shorter, r"nothing against 3.weight \(3, 5\)"),
+        (longer, r"4.weight \(1,\) against nothing"),
+    ):
+        with pytest.raises(ValueError, match=unlike + message):
+            teacher.observe(other, *[torch.zeros(1)] * 3)
     assert teacher.updates == 0
+
+
+@pytest.mark.parametrize("kind", [FrozenTeacher, EMATeacher])
+@pytest.mark.parametrize("network", [None, nn.Linear, "resnet", torch.relu])
+def test_what_is_not_a_network(kind: Any, network: Any) -> None:
+    with pytest.raises(TypeError, match=r"network must be a torch\.nn\.Module, got"):
+        kind(network)
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.1, float("nan"), "0.9"])
@@ -290,6 +308,42 @@ def test_memory_of_mixed_labels_and_half_precision() -> None:
     logits, labels = torch.randn(6, K).bfloat16(), torch.softmax(torch.randn(6, K), -1)
     teacher.observe(nn.Identity(), logits, labels, torch.arange(6))
     close(teacher(None, torch.arange(6)), label_margin(logits, labels))
+
+
+@pytest.mark.parametrize("num_classes", [K, None])
+@pytest.mark.parametrize("ignored", [[0], [1, 3], [0, 1, 2, 3, 4, 5]])
+def test_memory_of_ignored_samples(num_classes: int | None, ignored: list[int]) -> None:
+    """They leave it as it is, whatever they say; also where they repeat a kept sample."""
+    teacher, want = MemoryTeacher(N, num_classes), MemoryTeacher(N, num_classes)
+    first = torch.randn(N, K), torch.randint(K, (N,)), torch.arange(N)
+    kept = [i for i in range(6) if i not in ignored]
+    for memory in (teacher, want):
+        memory.observe(nn.Identity(), *first)
+    logits, labels, index = torch.randn(6, K), torch.randint(K, (6,)), torch.randperm(N)[:6]
+    if kept:
+        want.observe(nn.Identity(), logits[kept], labels[kept], index[kept])
+        index[ignored[0]] = index[kept[-1]]
+    labels[ignored], logits[ignored] = -100, torch.nan
+    teacher.observe(nn.Identity(), logits, labels, index)
+    close(teacher.memory, want.memory, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("num_classes", [K, None])
+def test_memory_of_what_is_wrong(num_classes: int | None) -> None:
+    teacher = MemoryTeacher(N, num_classes)
+    labels, index = torch.tensor([0, 1]), torch.tensor([0, 1])
+    logits = torch.zeros(2, K)
+    logits[1, 2] = torch.nan
+    with pytest.raises(ValueError, match="1 entries that are not finite, the first in row 1"):
+        teacher.observe(nn.Identity(), logits, labels, index)
+    with pytest.raises(ValueError, match=r"labels must be in 0\.\.2 \(K = 3\), got 3"):
+        teacher.observe(nn.Identity(), torch.zeros(2, K), labels + 2, index)
+    with pytest.raises(ValueError, match=r"index must have shape \(2,\), got \(1,\)"):
+        teacher.observe(nn.Identity(), torch.zeros(2, K), labels, index[:1])
+    if num_classes:
+        with pytest.raises(ValueError, match=r"num_classes=3\) cannot remember .*shape \(2, 5\)"):
+            teacher.observe(nn.Identity(), torch.zeros(2, 5), labels, index)
+    assert not teacher.memory.any()
 
 
 @pytest.mark.parametrize("wrong", [-1, N])

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import difflib
 import math
+import numbers
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,10 +39,10 @@ def choice(what: str, value: str, known: Iterable[str]) -> None:
 
 
 def number(
-    what: str, value: float, low: float, high: float = float("inf"), *, open_low: bool = False
+    what: str, value: Any, low: float, high: float = float("inf"), *, open_low: bool = False
 ) -> None:
     """Raise ValueError unless ``low <= value <= high`` (``low < value`` with ``open_low``)."""
-    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     inside = real and (low < value if open_low else low <= value) and value <= high
     if not inside or value == float("inf"):
         left, right = ("(" if open_low else "["), (")" if high == float("inf") else "]")
@@ -85,12 +87,16 @@ def logits_matrix(logits: Tensor, name: str = "logits") -> None:
         )
 
 
-def finite_logits(logits: Tensor, name: str = "logits") -> None:
-    """Raise unless every entry is finite (does not look where values are not visible)."""
+def finite_logits(logits: Tensor, name: str = "logits", kept: Tensor | None = None) -> None:
+    """Raise unless every entry is finite (does not look where values are not visible).
+
+    Rows that the mask ``kept`` (B,) leaves out may be anything.
+    """
     # A finite sum has finite terms: one cheap pass, and a closer look only where it is not.
     if not values_visible(logits) or math.isfinite(float(logits.detach().sum())):
         return
-    bad = (~torch.isfinite(logits)).nonzero()
+    wrong = ~torch.isfinite(logits)
+    bad = (wrong if kept is None else wrong & kept.unsqueeze(1)).nonzero()
     if len(bad):
         row, column = (int(i) for i in bad[0])
         raise NotFiniteError(
@@ -182,8 +188,11 @@ def kept(labels: Tensor) -> Tensor | None:
     return labels >= 0
 
 
-def teacher_matrix(logits: Tensor, teacher_logits: Tensor) -> None:
-    """Raise unless ``teacher_logits`` is a finite floating tensor of the shape of ``logits``."""
+def teacher_matrix(logits: Tensor, teacher_logits: Tensor, kept: Tensor | None = None) -> None:
+    """Raise unless ``teacher_logits`` is a floating tensor of the shape of ``logits``, and finite.
+
+    Rows that the mask ``kept`` (B,) leaves out need not be finite.
+    """
     logits_matrix(teacher_logits, "teacher_logits")
     if teacher_logits.shape != logits.shape:
         raise ValueError(
@@ -194,10 +203,10 @@ def teacher_matrix(logits: Tensor, teacher_logits: Tensor) -> None:
         raise ValueError(
             f"teacher_logits are on {teacher_logits.device}, logits on {logits.device}"
         )
-    finite_logits(teacher_logits, "teacher_logits")
+    finite_logits(teacher_logits, "teacher_logits", kept)
 
 
-def teacher_confidence(logits: Tensor, confidence: Tensor) -> None:
+def teacher_confidence(logits: Tensor, confidence: Tensor, kept: Tensor | None = None) -> None:
     """Raise unless ``confidence`` is one floating number per sample (B,); ±inf is allowed."""
     if confidence.shape != logits.shape[:1]:
         raise ValueError(
@@ -208,5 +217,8 @@ def teacher_confidence(logits: Tensor, confidence: Tensor) -> None:
         raise TypeError(f"teacher_logits must be floating point, got {confidence.dtype}")
     if confidence.device != logits.device:
         raise ValueError(f"teacher_logits are on {confidence.device}, logits on {logits.device}")
-    if values_visible(confidence) and bool(confidence.isnan().any()):
+    if not values_visible(confidence):
+        return
+    wrong = confidence.isnan()
+    if bool((wrong if kept is None else wrong & kept).any()):
         raise ValueError("teacher_logits of one number per sample contain NaN")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from softprior import checks
 from softprior.counts import Counts, TwoLevel, check_counts, label_probabilities
 
 Reduction = Literal["none", "mean", "sum"]
+_BLOCK = 1 << 17  # entries: a few of these fit into the cache
 
 
 def loss(
@@ -52,7 +52,7 @@ def loss(
         and not math.isfinite(out.detach().sum().item())
         and not torch.is_autocast_enabled("cpu")
     ):
-        checks.finite_logits(logits)
+        checks.finite_logits(logits, kept=kept)
         check_counts(logits, counts)
     return out
 
@@ -94,15 +94,12 @@ class _Fused(torch.autograd.Function):
         divisor: Tensor | int | None,
     ) -> Tensor:
         dtype = _accumulate(logits)
-        p = torch.softmax(logits, -1, dtype=dtype)
-        # With f' = f - max f, logsumexp(f') = -log max p: torch.logsumexp costs two softmaxes.
         top = logits.amax(-1, keepdim=True).to(dtype)
-        loss = -total * p.amax(-1, keepdim=True).log_()
-        loss -= on * (_at_label(logits, labels).to(dtype) - top)
-        if isinstance(off, Tensor) or off != 0:
-            loss -= off * (logits.sum(-1, keepdim=True, dtype=dtype) - logits.shape[1] * top)
-        if dense is not None:
-            loss -= _dot(dense, logits) - (total - on) * top
+        # What is linear in f is taken of f' = f - max f: no constant in the logits costs precision.
+        linear = _linear(logits, top, labels, on, off, dense)
+        p = torch.softmax(logits, -1, dtype=dtype)
+        # logsumexp f' = -log max p: torch.logsumexp costs two softmaxes.
+        loss = -total * p.amax(-1, keepdim=True).log_() - linear
         if kept is not None:
             loss.masked_fill_(~kept.unsqueeze(1), 0.0)
         ctx.save_for_backward(logits, labels, kept, dense)
@@ -149,6 +146,38 @@ def _column(level: Tensor | float, dtype: torch.dtype) -> Any:
     return level.unsqueeze(1).to(dtype) if isinstance(level, Tensor) else level
 
 
+def _linear(
+    logits: Tensor,
+    top: Tensor,
+    labels: Tensor,
+    on: Tensor | float,
+    off: Tensor | float,
+    dense: Tensor | None,
+) -> Tensor:
+    """on · ⟨y, f'⟩ + off · Σ_c f'_c + ⟨dense, f'⟩ (B, 1) of f' = f - top."""
+    spread = isinstance(off, Tensor) or off != 0
+    soft = labels.is_floating_point()
+    sums = torch.zeros_like(top) if soft else on * (logits.gather(1, labels).to(top.dtype) - top)
+    if not (soft or spread or dense is not None):
+        return sums
+    # On the CPU in blocks that stay in the cache; elsewhere f' is gone before the softmax comes.
+    rows = max(1, _BLOCK // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+    for start in range(0, len(logits), rows):
+        at = slice(start, start + rows)
+        f = logits[at] - top[at]
+        if soft:
+            sums[at] += _part(on, at) * _dot(labels[at], f)
+        if spread:
+            sums[at] += _part(off, at) * f.sum(-1, keepdim=True)
+        if dense is not None:
+            sums[at] += f.mul_(dense[at]).sum(-1, keepdim=True)  # f' itself is done with
+    return sums
+
+
+def _part(level: Tensor | float, at: slice) -> Tensor | float:
+    return level[at] if isinstance(level, Tensor) else level
+
+
 def _accumulate(logits: Tensor) -> torch.dtype:
     return torch.promote_types(logits.dtype, torch.float32)
 
@@ -159,10 +188,6 @@ def _at_label(values: Tensor, labels: Tensor) -> Tensor:
 
 
 def _dot(weights: Tensor, values: Tensor) -> Tensor:
-    """Σ_c weights_c · values_c (B, 1), without a (B, K) product; never in half precision."""
+    """Σ_c weights_c · values_c (B, 1), never in half precision."""
     dtype = _accumulate(values)
-    device = values.device.type
-    autocasts = torch.amp.is_autocast_available(device)
-    with torch.autocast(device, enabled=False) if autocasts else contextlib.nullcontext():
-        dot: Tensor = torch.linalg.vecdot(weights.to(dtype), values.to(dtype))
-    return dot.unsqueeze(1)
+    return (weights.to(dtype) * values.to(dtype)).sum(-1, keepdim=True)

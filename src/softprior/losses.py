@@ -77,10 +77,12 @@ def beta_smoothing(
         b ~ Beta(w/smoothing - 1, 1), handed out in order of confidence
 
     Without a third argument samples are ranked by the student's own logits; pass an EMA's or
-    a memory's ``teacher_logits`` to rank by theirs.
+    a memory's ``teacher_logits`` to rank by theirs. The draws come from the criterion's own
+    generator, which ``torch.manual_seed`` does not touch: pass ``seed=...`` for those of
+    another run.
 
     >>> beta_smoothing(0.15, weight=0.6).prior
-    BetaPrior(strength=0.6, a=3.0, draw='random', order='intact')
+    BetaPrior(strength=0.6, a=3.0, draw='random', order='intact', among='global')
     """
     checks.number("weight", weight, 0, 1, open_low=True)
     return PosteriorLoss(
@@ -122,24 +124,23 @@ class ConfidencePenalty(nn.Module):
         self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
     ) -> Tensor:
         """``teacher_logits`` is accepted, so that criteria can be swapped, and not used."""
-        loss = posterior_loss(
-            logits,
-            labels,
-            TwoLevel(0.0, 0.0),
-            reduction="none",
-            ignore_index=self.ignore_index,
-        )
+        checks.logits_matrix(logits)
+        labels = checks.class_labels(logits, labels, self.ignore_index)
+        kept = checks.kept(labels)
+        if kept is not None:  # an ignored row may be NaN
+            logits = logits.masked_fill(~kept.unsqueeze(1), 0.0)
+        loss = posterior_loss(logits, labels, TwoLevel(0.0, 0.0), reduction="none", ignore_index=-1)
         checks.finite_logits(logits)  # a masked class, -inf, has no finite z·log z gradient
         log_z = torch.log_softmax(logits, -1, dtype=loss.dtype)
         entropy = -(log_z.exp() * log_z).sum(-1)
-        kept = torch.ones_like(loss, dtype=torch.bool)
-        if not labels.is_floating_point():
-            kept = labels != self.ignore_index
-            entropy = torch.where(kept, entropy, 0.0)
+        if kept is not None:
+            entropy = entropy.masked_fill(~kept, 0.0)
         loss = loss - self.strength * entropy
         if self.reduction == "none":
             return loss
-        return loss.sum() if self.reduction == "sum" else loss.sum() / kept.sum().clamp(min=1)
+        if self.reduction == "sum":
+            return loss.sum()
+        return loss.mean() if kept is None else loss.sum() / kept.sum().clamp(min=1)
 
     def extra_repr(self) -> str:
         return f"strength={self.strength:g}, reduction={self.reduction!r}"

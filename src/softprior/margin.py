@@ -27,10 +27,16 @@ def label_margin(logits: Tensor, labels: Tensor) -> Tensor:
         q = labels.to(log_p.dtype)
         return _log_sum_exp(log_p + q.log()) - _log_sum_exp(log_p + (1 - q).clamp(min=0).log())
     at = labels.clamp(min=0).unsqueeze(1)
-    return logits.gather(1, at).squeeze(1) - _log_sum_exp(logits.scatter(1, at, -torch.inf))
+    others = logits.scatter(1, at, -torch.inf)
+    # The largest is taken off first, so that no constant in the logits costs precision.
+    return logits.gather(1, at).squeeze(1) - others.amax(-1) + _log_top(others)
 
 
 def _log_sum_exp(x: Tensor) -> Tensor:
     """logsumexp over classes as max x - log max softmax(x): half the price of torch.logsumexp."""
-    # softmax of a row of -inf is NaN; nothing to sum there gives -inf.
-    return x.amax(-1) - torch.softmax(x, -1).amax(-1).nan_to_num(nan=1.0).log()
+    return x.amax(-1) - _log_top(x)
+
+
+def _log_top(x: Tensor) -> Tensor:
+    """log max softmax(x) = max x - logsumexp x; 0 for a row of -inf, whose softmax is NaN."""
+    return torch.softmax(x, -1).amax(-1).nan_to_num(nan=1.0).log()

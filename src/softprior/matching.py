@@ -17,6 +17,8 @@ from softprior import checks
 def uniform_smoothing(smoothing: float, num_classes: int) -> float:
     """PyTorch's label smoothing s with true-class target ``1 - ε``: ``s = ε · K / (K - 1)``.
 
+    Reaches ``ε = (K - 1) / K``, where s = 1 and every class has target 1 / K.
+
     PyTorch spreads ``s / K`` over all classes, the label included; the paper's code gives
     ``1 - ε`` to the label and ``ε / (K - 1)`` to every other class.
 
@@ -24,7 +26,8 @@ def uniform_smoothing(smoothing: float, num_classes: int) -> float:
     0.166667
     """
     _amount(smoothing, num_classes)
-    return smoothing * num_classes / (num_classes - 1)
+    checks.number("smoothing", smoothing, 0, (num_classes - 1) / num_classes, open_low=True)
+    return min(1.0, smoothing * num_classes / (num_classes - 1))
 
 
 def true_class_smoothing(label_smoothing: float, num_classes: int) -> float:

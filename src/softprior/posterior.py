@@ -116,8 +116,13 @@ def soft_labels(
     for given in (labels, *(counts if isinstance(counts, TwoLevel) else (counts,))):
         if isinstance(given, Tensor) and given.is_floating_point():
             dtype = torch.promote_types(dtype, given.dtype)
-    for given in (labels, counts):
-        if isinstance(given, Tensor) and given.ndim == 2:
+    for name, given in (("labels", labels), ("counts", counts)):
+        if isinstance(given, Tensor) and given.is_floating_point() and given.ndim == 2:
+            if num_classes not in (None, given.shape[1]):
+                raise ValueError(
+                    f"{name} of shape {tuple(given.shape)} have K = {given.shape[1]} classes, "
+                    f"wanted {num_classes}"
+                )
             num_classes = given.shape[1]
     if num_classes is None:
         raise ValueError("num_classes is needed: neither labels nor two-level counts show K")
@@ -141,7 +146,8 @@ class PosteriorLoss(nn.Module):
         label_weight: weight of the real label (1: MAP objective; ``1 - strength``: the mix).
         reduction, ignore_index: as in :func:`posterior_loss`.
         seed: seeds the criterion's own generator, from which random priors draw. Its state is
-            part of ``state_dict()``, so a resumed run goes on with the same draws.
+            part of ``state_dict()``, so a resumed run goes on with the same draws; a state of
+            another criterion, which lacks it, leaves the generator as it is.
 
     >>> from softprior import BetaPrior
     >>> criterion = PosteriorLoss(BetaPrior(strength=0.6, a=3), label_weight=0.4)
@@ -189,6 +195,11 @@ class PosteriorLoss(nn.Module):
 
     def set_extra_state(self, state: Any) -> None:
         self.generator.set_state(state.cpu())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # torch would call a checkpoint made with nn.CrossEntropyLoss incomplete.
+        state_dict.setdefault(prefix + "_extra_state", self.get_extra_state())
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def extra_repr(self) -> str:
         return f"{self.prior}, label_weight={self.label_weight:g}, reduction={self.reduction!r}"

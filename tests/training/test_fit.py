@@ -13,6 +13,7 @@ from softprior import BetaPrior, TeacherPrior, UniformPrior, diagnostics
 from softprior.matching import teacher_smoothing
 from softprior.training import Recipe, Store, fit, generations, models
 from softprior.training.fit import order
+from softprior.training.runtime import Runtime
 
 BASE = Recipe(epochs=3)
 METHODS = {
@@ -123,12 +124,12 @@ def test_an_interrupt_leaves_nothing(tmp_path: Path) -> None:
 def test_order_is_a_function_of_seed_and_epoch() -> None:
     def shuffled(seed: int, epoch: int) -> list[int]:
         torch.rand(3)
-        return torch.cat(list(order(21, 4, seed, epoch))).tolist()
+        return torch.cat(order(21, 4, seed, epoch, Runtime())).tolist()
 
     assert shuffled(0, 1) == shuffled(0, 1)
     assert sorted(shuffled(0, 1)) == list(range(21))
     assert len({tuple(shuffled(s, e)) for s in (0, 1) for e in (1, 2)}) == 4
-    sizes = [len(index) for index in order(21, 4, 0, 1)]
+    sizes = [len(index) for index in order(21, 4, 0, 1, Runtime())]
     assert sizes == [4, 4, 4, 4, 5]  # no batch of one sample
 
 

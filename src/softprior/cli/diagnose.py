@@ -2,23 +2,27 @@
 
 FILE is .npz with `logits` (or `probs`) and `labels`, or CSV or Parquet with a column `label` and
 one column per class: logit_0, logit_1, … or prob_0, prob_1, …
+
+In --json a value that is no finite number is null: JSON has neither infinity nor NaN. The table
+tells them apart: a confidence_diversity of −∞ means ties, – that it cannot be told.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import shlex
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
 from softprior import diagnostics
+from softprior.cli._console import console
 from softprior.cli.predictions import read_predictions
 from softprior.margin import label_margin
 from softprior.report import render, terminal
 from softprior.report.diagnosis import diagnosis_section
-from softprior.report.results import replace_text
+from softprior.report.results import check_target, replace_text
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -28,33 +32,36 @@ def arguments(parser: ArgumentParser) -> None:
         "--json", action="store_true", help="print one JSON object: fractions, nats"
     )
     parser.add_argument(
-        "--html", type=Path | None, help="write a page with the reliability diagram"
+        "--html", type=str | None, metavar="PAGE", help="write a page with the reliability diagram"
     )
 
 
 def run(options: Namespace) -> int:
     """Read, diagnose, show."""
+    command = ["softprior", "diagnose", str(options.file)]
+    page = None
+    if options.html is not None:
+        page = Path(options.html)
+        check_target(options.html)
+        command += ["--html", options.html]
     logits, labels = read_predictions(options.file)
-    # JSON has no infinity: a diversity of -inf (all confidences tied) is written as null.
-    values = {
-        name: value if math.isfinite(value) else None
-        for name, value in diagnostics.diagnose(logits, labels).items()
-    }
+    values = diagnostics.diagnose(logits, labels)
     if options.json:
-        print(json.dumps(values, allow_nan=False))
-    if options.html is None and options.json:
+        finite = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        print(json.dumps(finite, allow_nan=False))
+    if page is None and options.json:
         return 0
     section = diagnosis_section(
         options.file.name,
         values,
         diagnostics.reliability(logits, labels),
         label_margin(logits.double(), labels).sigmoid(),
-        command=f"softprior diagnose {options.file.name}",
+        command=shlex.join(command),
     )
-    console = Console(stderr=options.json)
+    out = console(stderr=options.json)
     if not options.json:
-        terminal.show([section], console)
-    if options.html is not None:
-        replace_text(options.html, render([section], title=f"Diagnosis of {options.file.name}"))
-        console.print(f"page: {options.html}", soft_wrap=True, highlight=False)
+        terminal.show([section], out)
+    if page is not None:
+        replace_text(page, render([section], title=section.title))
+        out.print(f"page: {page}", soft_wrap=True, highlight=False, markup=False)
     return 0

@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
+from jsonargparse import (  # type: ignore[attr-defined]  # ActionConfigFile: not in __all__
+    ActionConfigFile,
+    ArgumentParser,
+    Namespace,
+    get_loader,
+)
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from softprior import checks, diagnostics, priors
+from softprior.cli._console import console
+from softprior.cli._folders import results_folder
 from softprior.engines import with_teachers
 from softprior.report import Section, terminal
 from softprior.studies._kit import Column, Table, method
@@ -25,9 +36,14 @@ from softprior.training import Recipe, Run, Store, fit, images
 
 def arguments(parser: ArgumentParser) -> None:
     """One option for each field of a recipe, one for each field of each prior."""
-    parser.add_argument("--config", action="config", help="YAML or JSON file with these options")
+    parser.add_argument(
+        "--config", action=_RecipeFile, metavar="FILE", help="YAML or JSON file with these options"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("results"), help="the run goes to OUT/runs/<digest>/"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, help="processes that train the one run together"
     )
     parser.add_class_arguments(Recipe, None, skip={"prior", "teacher"})
     parser.add_argument(
@@ -47,34 +63,89 @@ def arguments(parser: ArgumentParser) -> None:
         )
 
 
+class _RecipeFile(ActionConfigFile):
+    """A file of options, whose shape is looked at before the parser sees it."""
+
+    def __call__(
+        self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        self.apply_config(parser, cfg, self.dest, json.dumps(_read_config(values), default=str))
+        cfg[self.dest][-1] = values  # the file's name, for messages
+
+
+def _read_config(file: str) -> dict[str, Any]:
+    try:
+        values: Any = get_loader("yaml")(Path(file).read_text("utf-8"))
+    except OSError as error:
+        raise ValueError(f"{file}: {error.strerror}") from error
+    except Exception as error:  # the loader's own kinds
+        raise ValueError(f"{file} is neither YAML nor JSON: {error}") from error
+    if not isinstance(values, dict):
+        raise ValueError(f"{file}: wanted options such as 'epochs: 30', got {values!r:.60}")
+    prior = values.get("prior")
+    if isinstance(prior, str):
+        values["prior"] = {"name": prior}
+    elif not isinstance(prior, dict | None):
+        raise ValueError(
+            f"{file}: prior must be a name, or a name and its fields such as "
+            f"{{name: beta, a: 3}}, got {prior!r:.60}"
+        )
+    return values
+
+
 def shorthand(given: Sequence[str]) -> list[str]:
-    """``--prior beta`` is short for ``--prior.name beta``."""
-    swap = {"--prior": "--prior.name"}
-    return [
-        f"--prior.name{word[7:]}" if word.startswith("--prior=") else swap.get(word, word)
-        for word in given
-    ]
+    """``--prior beta`` is short for ``--prior.name beta``; milestones need no brackets.
+
+    >>> shorthand(["--prior=beta", "--milestones", "0.5,0.75"])
+    ['--prior.name=beta', '--milestones=[0.5,0.75]']
+    """
+    words: list[str] = []
+    for word in given:
+        if words and words[-1] == "--milestones":
+            words.pop()
+            word = f"--milestones={word}"
+        if re.match("--prior(=|$)", word):
+            word = f"--prior.name{word[7:]}"
+        if match := re.fullmatch(r"--milestones=([\d.eE,\s+-]+)", word):
+            word = f"--milestones=[{match[1]}]"
+        words.append(word)
+    return words
 
 
 def run(options: Namespace) -> int:
     """Train, then print what became of it."""
-    recipe = recipe_from(options)
-    images.check(recipe.dataset)
-    store = Store(options.out / "runs")
+    try:
+        recipe = recipe_from(options)
+        images.check(recipe.dataset)
+    except (ValueError, TypeError) as error:
+        if options.config:
+            raise ValueError(f"with {options.config[-1]}: {error}") from error
+        raise
+    if options.processes < 1:
+        raise ValueError(f"--processes must be at least 1, got {options.processes}")
+    store = Store(results_folder(options.out) / "runs")
     store.sweep()
-    console = Console()
     found = store.get(recipe)
+    if found is None and options.processes > 1 and "RANK" not in os.environ:
+        if code := _together(recipe, options.out, options.processes):
+            return code
+        found = store.get(recipe)
     if found is None:
         found = _watched(recipe, store)
-    terminal.show([_scores(found)], console)
-    console.print(f"run: {found.path}", soft_wrap=True, highlight=False)
+    if int(os.environ.get("RANK", 0)):
+        return 0  # of several processes one speaks
+    out = console()
+    if told := found.outcome.get("data"):
+        out.print(f"data: {told}", soft_wrap=True, highlight=False, markup=False)
+    terminal.show([_scores(found)], out)
+    out.print(f"run: {found.path}", soft_wrap=True, highlight=False, markup=False)
     return 0
 
 
 def recipe_from(options: Namespace) -> Recipe:
     """The recipe that the options ask for; what is wrong with it is told before any training."""
     values: dict[str, Any] = dict(options.as_dict())
-    for name in ("config", "out"):
+    for name in ("config", "out", "processes"):
         values.pop(name, None)
     prior = {k: v for k, v in (values.get("prior") or {}).items() if v is not None}
     if prior and "name" not in prior:
@@ -91,6 +162,10 @@ def recipe_from(options: Namespace) -> Recipe:
 
 
 def _recipe_in(name: str) -> dict[str, Any]:
+    if name == "frozen":
+        raise ValueError(
+            "teacher 'frozen' is a finished run: pass its folder, --teacher OUT/runs/<digest>"
+        )
     path = Path(name)
     path = path / "recipe.json" if path.is_dir() else path
     if not path.is_file():
@@ -111,11 +186,28 @@ def _prior_fields() -> dict[str, list[str]]:
     return fields
 
 
+def _together(recipe: Recipe, out: Path, processes: int) -> int:
+    """Train the recipe with several processes; returns their exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "recipe.json"
+        file.write_text(json.dumps(recipe.to_dict()), "utf-8")
+        launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        words = ["-m", "softprior.cli", "fit", "--config", str(file), "--out", str(out)]
+        threads = {"OMP_NUM_THREADS": "1", **os.environ}
+        command = [sys.executable, "-m", *launch, *words]
+        return subprocess.run(command, env=threads, stdout=subprocess.DEVNULL).returncode
+
+
 def _watched(recipe: Recipe, store: Store) -> Run:
     """Train with a progress bar over the epochs of the run and of the teachers it still needs."""
     missing = [r for r in with_teachers([recipe]) if store.get(r) is None]
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console(stderr=True),
+        disable="RANK" in os.environ and os.environ["RANK"] != "0",
     ) as progress:
         task = progress.add_task("epochs", total=sum(r.epochs for r in missing))
 

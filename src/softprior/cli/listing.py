@@ -9,10 +9,10 @@ import dataclasses
 import inspect
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 from rich.table import Table
 
 from softprior import priors, studies, teachers
+from softprior.cli._console import console
 from softprior.training import images, models
 
 
@@ -22,7 +22,7 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Print every family with a line on each member."""
-    console = Console(highlight=False)
+    out = console()
     families = {
         "priors": {name: _prior(member) for name, member in priors.found().items()},
         "teachers": {name: _line(member) for name, member in teachers.found().items()},
@@ -35,9 +35,9 @@ def run(options: Namespace) -> int:
         grid.add_column(min_width=14, no_wrap=True)
         for name, text in members.items():
             grid.add_row(f"  [bold]{name}[/bold]", text)
-        console.print(f"[bold]{family}[/bold]")
-        console.print(grid)
-        console.print()
+        out.print(f"[bold]{family}[/bold]", highlight=False)
+        out.print(grid, highlight=False)
+        out.print()
     return 0
 
 

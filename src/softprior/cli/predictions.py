@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import re
 import sys
 import zipfile
 import zlib
@@ -14,8 +12,7 @@ import torch
 from torch import Tensor
 
 from softprior import checks
-
-_COLUMN = re.compile(r"(logit|prob)_(\d+)")
+from softprior.cli._tables import one_kind, read_csv, read_parquet
 
 
 def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
@@ -25,6 +22,7 @@ def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
       never loaded.
     * ``.csv``, ``.parquet``: a column ``label`` and one column per class, ``logit_0`` to
       ``logit_{K-1}`` or ``prob_0`` to ``prob_{K-1}``, in any order; other columns are ignored.
+      CSV is separated by commas, semicolons or tabs.
 
     Labels are class indices; floats of integral value are accepted. Logits must be finite; they
     stay float32 or become float64. Probabilities must be ≥ 0 and sum to 1 within 1e-3 (what
@@ -39,7 +37,7 @@ def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
         ValueError: anything else that is wrong with it, in one line that begins with its path.
     """
     path = Path(path)
-    readers = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}
+    readers = {".csv": read_csv, ".npz": _read_npz, ".parquet": read_parquet}
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     if path.is_dir():
@@ -68,7 +66,7 @@ def _read_npz(path: Path) -> tuple[Any, bool, Any]:
         )
     with np.load(path, allow_pickle=False) as archive:
         found = ", ".join(map(repr, archive.files)) or "none"
-        kind = _one_kind([name for name in ("logits", "probs") if name in archive], found)
+        kind = one_kind([name for name in ("logits", "probs") if name in archive], found)
         if "labels" not in archive:
             raise ValueError(f"no array 'labels', wanted class indices (n,); arrays: {found}")
         arrays = []
@@ -101,101 +99,6 @@ def _read_npz(path: Path) -> tuple[Any, bool, Any]:
         if array.dtype.kind not in "iuf":
             raise ValueError(f"{name!r} must hold numbers, got dtype {array.dtype}")
     return scores, kind == "probs", labels
-
-
-def _read_csv(path: Path) -> tuple[Any, bool, Any]:
-    csv = _arrow("pyarrow.csv")
-    # Only an empty cell is missing: "NaN" stays a number and is reported as one.
-    options = csv.ConvertOptions(null_values=[""], strings_can_be_null=True)
-    # One thread, because several do not know in which row a line has too few cells.
-    reading = csv.ReadOptions(use_threads=False)
-    return _from_table(csv.read_csv(path, read_options=reading, convert_options=options))
-
-
-def _read_parquet(path: Path) -> tuple[Any, bool, Any]:
-    with _arrow("pyarrow.parquet").ParquetFile(path) as file:
-        return _from_table(file.read())
-
-
-def _arrow(module: str) -> Any:
-    """A module of pyarrow, which has no types."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "CSV and Parquet files need pyarrow: pip install 'softprior[study]'"
-        ) from error
-
-
-def _from_table(table: Any) -> tuple[Any, bool, Any]:
-    import numpy as np
-
-    names = table.column_names
-    shown = ", ".join(map(repr, names[:12])) + (", …" if len(names) > 12 else "")
-    if "label" not in names:
-        raise ValueError(f"no column 'label', wanted class indices; columns: {shown}")
-    columns: dict[str, dict[int, str]] = {}
-    for name in names:
-        if match := _COLUMN.fullmatch(name):
-            place = columns.setdefault(match[1], {})
-            if int(match[2]) in place:
-                raise ValueError(f"two columns for class {int(match[2])}: {name!r} is the second")
-            place[int(match[2])] = name
-    kind = _one_kind(sorted(columns), shown, tables=True)
-    places = columns[kind]
-    missing = [c for c in range(max(places) + 1) if c not in places]
-    if missing:
-        raise ValueError(
-            f"no column '{kind}_{missing[0]}', but there is '{places[max(places)]}': classes must "
-            "be numbered from 0 without gaps"
-        )
-    wanted = ["label", *(places[c] for c in range(len(places)))]
-    if names.count("label") > 1:
-        raise ValueError(f"there are {names.count('label')} columns 'label', wanted one")
-    if table.num_rows == 0:
-        raise ValueError("there are no rows")
-    labels, *scores = (_numbers(name, table.column(name)) for name in wanted)
-    return np.column_stack(scores), kind == "prob", labels
-
-
-def _numbers(name: str, column: Any) -> Any:
-    """A column as a NumPy array of numbers."""
-    types = _arrow("pyarrow").types
-    if column.null_count:
-        row = column.is_null().to_pylist().index(True)
-        raise ValueError(f"column {name!r}, row {row}: the cell is empty, wanted a number")
-    kind = column.type
-    if types.is_decimal(kind):
-        column = column.cast("float64")
-    elif not (types.is_integer(kind) or types.is_floating(kind)):
-        for row, cell in enumerate(column.to_pylist()):
-            if not _is_number(cell):
-                raise ValueError(f"column {name!r}, row {row}: {cell!r} is not a number")
-        raise ValueError(f"column {name!r} holds {kind}, wanted numbers")
-    return column.to_numpy()
-
-
-def _is_number(cell: object) -> bool:
-    try:
-        float(cell)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return False
-    return not isinstance(cell, bool)
-
-
-def _one_kind(kinds: list[str], found: str, *, tables: bool = False) -> str:
-    """The one of logits and probabilities that is there; ``found`` lists what the file has."""
-    unit = "columns" if tables else "arrays"
-    logits, probabilities = ("logit_0, …", "prob_0, …") if tables else ("'logits'", "'probs'")
-    if len(kinds) == 1:
-        return kinds[0]
-    if kinds:
-        raise ValueError(
-            f"both {logits} and {probabilities} are there, keep one of them; {unit}: {found}"
-        )
-    raise ValueError(
-        f"neither {logits} nor {probabilities} is there, wanted one of them; {unit}: {found}"
-    )
 
 
 def _logits(scores: Any, are_probabilities: bool) -> Tensor:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 
 from softprior import diagnostics, studies
+from softprior.cli._console import console
 from softprior.report import Section, terminal, write_report
 from softprior.studies._kit import Cell, Column, Scale, Table, method
 from softprior.training import Recipe, Run, Store
@@ -28,13 +28,12 @@ def arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Rebuild each folder's page and show its tables."""
-    console = Console()
     for folder in options.folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is not a folder of results")
     for folder in options.folders:
         page = rebuild(folder)
-        console.print(f"report: {page}", soft_wrap=True, highlight=False)
+        console().print(f"report: {page}", soft_wrap=True, highlight=False, markup=False)
     return 0
 
 
@@ -48,7 +47,7 @@ def rebuild(folder: Path, new: Section | None = None) -> Path:
     if not sections:
         sections = [_single_runs(folder, store)]
     if new is None:
-        terminal.show(sections, Console())
+        terminal.show(sections, console())
     return write_report(folder, sorted(sections, key=lambda s: s.name))
 
 

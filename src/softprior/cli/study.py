@@ -6,12 +6,12 @@ is a table here, results.json, and one self-contained report.html in OUT.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -22,6 +22,8 @@ from rich.progress import (
 )
 
 from softprior import checks, studies
+from softprior.cli._console import console
+from softprior.cli._folders import results_folder
 from softprior.cli.report import rebuild, section
 from softprior.engines import Failure, LocalEngine, with_teachers
 from softprior.report import terminal
@@ -53,15 +55,24 @@ def run(options: Namespace) -> int:
     study = known[options.name]
     scale = Scale(name=options.scale, seeds=options.seeds or study.SEEDS[options.scale])
     recipes = list(study.recipes(scale))
-    store = Store(options.out / "runs")
-    console = Console()
-    failures = _watched(recipes, store, LocalEngine(options.workers))
+    engine = LocalEngine(options.workers)
+    store = Store(results_folder(options.out) / "runs")
+    failures = _watched(recipes, store, engine)
+    told = console(stderr=True)
     for failure in failures:
-        console.print(f"failed: {failure.recipe.digest}: {failure.message}", highlight=False)
+        told.print(
+            f"failed: {failure.recipe.digest}: {failure.message}",
+            soft_wrap=True,
+            highlight=False,
+            markup=False,
+        )
+    if failures and {r.seed for r in recipes if store.get(r) is None} == {r.seed for r in recipes}:
+        print("softprior: no seed is complete, so there is nothing to report", file=sys.stderr)
+        return 1
     made = section(options.name, scale, store)
     page = rebuild(options.out, made)
-    terminal.show([made], console)
-    console.print(f"report: {page}", soft_wrap=True, highlight=False)
+    terminal.show([made], console())
+    console().print(f"report: {page}", soft_wrap=True, highlight=False, markup=False)
     return 1 if failures else 0
 
 
@@ -79,6 +90,7 @@ def _watched(recipes: Sequence[Recipe], store: Store, engine: LocalEngine) -> li
         TextColumn("epochs"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        console=console(stderr=True),
     ) as progress:
         said = "run {} of {}"
         task = progress.add_task(

@@ -99,6 +99,12 @@ def diagnose(
     labels = checked(logits, labels)
     if callable(diagnostics):
         raise TypeError("diagnostics must be a sequence of functions, got one: put it in a list")
+    wrong: list[Any] = [d for d in diagnostics if not callable(d)]
+    if wrong:
+        hint = f": use softprior.diagnostics.{wrong[0]}" if wrong[0] in __all__ else ""
+        raise TypeError(
+            f"a diagnostic is a function (logits, labels) -> number, got {wrong[0]!r}{hint}"
+        )
     n, classes = logits.shape
     result: dict[str, float] = {"n": n, "classes": classes}
     for diagnostic in diagnostics:

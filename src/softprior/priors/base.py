@@ -28,7 +28,7 @@ class Prior(ABC):
     * the same generator state gives the same counts;
     * the loss it makes has the gradient of the negative log-posterior of
       ``Dirichlet(1 + counts)`` and passes gradcheck; dense and two-level forms agree;
-    * samples with a label < 0 (ignored) change nothing for the others.
+    * samples with a label < 0 (ignored) change nothing for the others, also where they are NaN.
 
     Attributes:
         strength: pseudo-counts per sample, ≥ 0 (the paper's β). With a label weight of

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from softprior import checks
+from softprior import checks, gathering
 from softprior.counts import Counts, TwoLevel
 from softprior.margin import label_margin
 from softprior.priors.base import Prior
@@ -27,14 +27,24 @@ class BetaPrior(Prior):
     the margin ``log p_y - log Σ_{j≠y} p_j``, which has the order of p_y but does not saturate.
     The average true-class target is ``1 - strength / (a + 1)`` at label weight 1 - strength.
 
+    Under torch.distributed the batch is that of all processes together: N of them get the counts
+    that one would get, if sample j of process r is its sample j · N + r, as ``index[r::N]``
+    shards it. For this every process of the default group must ask at the same time, with
+    equally many samples (pad with ignored ones, label < 0: at the end of the whole batch they
+    leave the other samples' draws as they are), and with generators in the same state
+    (:class:`softprior.PosteriorLoss` of the same seed).
+
     Args:
         strength: pseudo-counts per sample, ≥ 0 (w of the usual mix).
         a: first shape parameter of Beta(a, 1), > 0; mean of b is a / (a + 1).
         draw: ``"random"``, or ``"quantile"``: ``b_r = ((r - 1/2) / m)^(1/a)``, no randomness.
         order: ``"intact"``; controls: ``"random"`` or ``"reversed"``.
+        among: ``"global"`` ranks the batches of all processes together; ``"local"`` each
+            process's own, with nothing sent (give each its own seed, or all draw the same).
+            Code that is being compiled is always local.
 
     Source: paper (Beta smoothing); quantile draws, own-logit ranks, class
-    probabilities as labels: ours.
+    probabilities as labels, many processes: ours.
 
     >>> prior = BetaPrior(strength=1.0, a=1.0, draw="quantile")
     >>> logits = torch.tensor([[3.0, 0.0], [0.0, 0.0]])
@@ -46,12 +56,14 @@ class BetaPrior(Prior):
     a: float = 3.0
     draw: Literal["random", "quantile"] = "random"
     order: Literal["intact", "random", "reversed"] = "intact"
+    among: Literal["global", "local"] = "global"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.number("a", self.a, 0, open_low=True)
         checks.choice("draw", self.draw, ("random", "quantile"))
         checks.choice("order", self.order, ("intact", "random", "reversed"))
+        checks.choice("among", self.among, ("global", "local"))
 
     @classmethod
     def matching(
@@ -61,6 +73,7 @@ class BetaPrior(Prior):
         strength: float = 0.6,
         draw: Literal["random", "quantile"] = "random",
         order: Literal["intact", "random", "reversed"] = "intact",
+        among: Literal["global", "local"] = "global",
     ) -> BetaPrior:
         """The prior whose average true-class target is ``1 - smoothing``: ``a = strength/ε - 1``.
 
@@ -77,7 +90,7 @@ class BetaPrior(Prior):
                 "Beta prior cannot take more from the label than its strength"
             )
         # Rounded, so that 0.6 / 0.15 - 1 is 3 and not 3 + 4e-16.
-        return cls(strength, round(strength / smoothing - 1, 12), draw, order)
+        return cls(strength, round(strength / smoothing - 1, 12), draw, order, among)
 
     def counts(
         self,
@@ -88,57 +101,53 @@ class BetaPrior(Prior):
     ) -> Counts:
         dtype = torch.promote_types(logits.dtype, torch.float32)
         kept = checks.kept(labels)
-        order = self._order(logits, labels, teacher_logits, kept, generator)
-        drawn = self._draws(len(labels), kept, dtype, generator).to(logits.device)
-        b = torch.empty_like(drawn).scatter_(0, order, drawn)
+        margins = self._margins(logits, labels, teacher_logits, kept)
+        if self.among == "global" and gathering.processes() > 1:
+            mask = torch.ones_like(margins) if kept is None else kept.to(margins.dtype)
+            margins, mask = gathering.interleaved(margins, mask)
+            b = gathering.own(self._handed_out(margins, mask.bool(), dtype, generator))
+        else:
+            b = self._handed_out(margins, kept, dtype, generator)
         return TwoLevel(self.strength * b, self.strength / (logits.shape[1] - 1) * (1 - b))
 
-    def _order(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        teacher_logits: Tensor | None,
-        kept: Tensor | None,
-        generator: torch.Generator | None,
+    def _margins(
+        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, kept: Tensor | None
     ) -> Tensor:
-        """Samples from the least to the most confident; ignored ones come first."""
-        if self.order == "random":
-            order = torch.randperm(len(labels), generator=generator).to(logits.device)
-        else:
-            margin = _margins(logits, labels, teacher_logits)
-            order = margin.argsort(stable=True, descending=self.order == "reversed")
-        return order if kept is None else order[kept[order].byte().argsort(stable=True)]
+        """log p_y - log Σ_{j≠y} p_j (B,), or the teacher's own one number per sample."""
+        if self.order == "random":  # nobody's confidence is asked for
+            return logits.new_zeros(len(logits), dtype=torch.float32)
+        if teacher_logits is None:
+            return label_margin(logits, labels)
+        if teacher_logits.ndim == 1:
+            checks.teacher_confidence(logits, teacher_logits, kept)
+            return teacher_logits.to(torch.promote_types(teacher_logits.dtype, torch.float32))
+        checks.teacher_matrix(logits, teacher_logits, kept)
+        return label_margin(teacher_logits, labels)
 
-    def _draws(
+    def _handed_out(
         self,
-        rows: int,
+        margins: Tensor,
         kept: Tensor | None,
         dtype: torch.dtype,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """b ascending, one for each kept sample, behind a filler for each ignored one.
+        """b for each sample; ignored ones come first in the order and take a filler.
 
         The number of kept samples stays on its device: reading it would stall an accelerator.
         """
+        rows, device = len(margins), margins.device
+        if "random" in (self.draw, self.order):
+            # In float64 whatever the logits: the same draws in every precision.
+            luck = torch.rand(rows, generator=generator, dtype=torch.float64).to(dtype).to(device)
+        ranked = luck if self.order == "random" else margins
+        order = ranked.argsort(stable=True, descending=self.order == "reversed")
+        if kept is not None:
+            order = order[kept[order].byte().argsort(stable=True)]
         if self.draw == "quantile":
             m = rows if kept is None else kept.sum()
-            place = torch.arange(rows, device=None if kept is None else kept.device) - (rows - m)
+            place = torch.arange(rows, device=device) - (rows - m)
             u = ((place + 0.5).to(dtype) / m).clamp(min=0)
         else:
-            # Drawn in float64 whatever the logits: the same draws in every precision.
-            u = torch.rand(rows, generator=generator, dtype=torch.float64).to(dtype)
-            if kept is not None:
-                u = u.to(kept.device).masked_fill(~kept, 0.0)
-            u = u.sort().values
-        return u ** (1 / self.a)
-
-
-def _margins(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None) -> Tensor:
-    """log p_y - log Σ_{j≠y} p_j (B,), or the teacher's own one number per sample."""
-    if teacher_logits is None:
-        return label_margin(logits, labels)
-    if teacher_logits.ndim == 1:
-        checks.teacher_confidence(logits, teacher_logits)
-        return teacher_logits
-    checks.teacher_matrix(logits, teacher_logits)
-    return label_margin(teacher_logits, labels)
+            u = (luck if kept is None else luck.masked_fill(~kept, 0.0)).sort().values
+        b = u ** (1 / self.a)
+        return torch.empty_like(b).scatter_(0, order, b)

@@ -62,10 +62,14 @@ class TeacherPrior(Prior):
         generator: torch.Generator | None,
     ) -> Counts:
         assert teacher_logits is not None  # needs_teacher
-        checks.teacher_matrix(logits, teacher_logits)
+        kept = checks.kept(labels)
+        checks.teacher_matrix(logits, teacher_logits, kept)
         dtype = torch.promote_types(logits.dtype, torch.float32)
         if self.weighting == "map":
             log_p = torch.log_softmax(teacher_logits, -1, dtype=dtype)
-            return (log_p / self.temperature).exp_().mul_(self.strength)
-        votes = torch.softmax(teacher_logits.to(dtype) / self.temperature, -1)
+            votes = (log_p / self.temperature).exp_()
+        else:
+            votes = torch.softmax(teacher_logits.to(dtype) / self.temperature, -1)
+        if kept is not None:  # an ignored row may be NaN
+            votes.masked_fill_(~kept.unsqueeze(1), 0.0)
         return votes.mul_(self.strength)

@@ -36,6 +36,7 @@ def render(sections: Sequence[Section], title: str = TITLE) -> str:
         numbers=_numbers(sections),
         shared=_shared([section.facts for section in sections]),
         spread=any(cells.note(table) for section in sections for table in section.tables),
+        stored=any(section.seeds for section in sections),  # a diagnosis has no results.json
         css=_asset("style.css"),
         script=_asset("sort.js"),
     )

@@ -60,14 +60,40 @@ def write_json(path: Path, sections: Sequence[Section]) -> None:
     replace_text(path, text + "\n")
 
 
+def check_target(path: str | Path) -> None:
+    """Raise ValueError where no file can be written to ``path``: before the work, not after."""
+    target = Path(path)
+    if not str(path):
+        raise ValueError("the page's file name is empty")
+    if target.is_dir():
+        raise ValueError(f"{path}: is a directory, wanted the name of a file")
+    if not target.parent.is_dir():
+        raise ValueError(f"{path}: there is no folder {target.parent}")
+    if not os.access(target if target.exists() else target.parent, os.W_OK):
+        raise ValueError(f"{path}: no permission to write there")
+
+
 def replace_text(path: Path, text: str) -> None:
-    """Write beside ``path``, then rename: a reader sees the old file or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    """Write beside ``path``, then rename: a reader sees the old file or the new one.
+
+    What a symbolic link points to is replaced, not the link. A device or a pipe, such as
+    /dev/stdout, is written to: it must never be replaced by a file.
+    """
     try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+        target = path.resolve()
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8")
+            return
+        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        try:
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, target)
+        finally:
+            partial.unlink(missing_ok=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # in the user's words: not of the partial file
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def _section(section: Section) -> dict[str, Any]:

@@ -53,4 +53,6 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 def frozen_copy(model: nn.Module, *, training: bool = False) -> nn.Module:
     """A deep copy without wrappers, without gradients, in the given mode for good."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"a teacher's network must be a torch.nn.Module, got {model!r}")
     return copy.deepcopy(unwrapped(model)).requires_grad_(False).train(training)

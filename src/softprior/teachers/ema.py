@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import zip_longest
 from typing import Any, Literal
 
 import torch
@@ -68,8 +69,8 @@ class EMATeacher(Teacher):
     @torch.no_grad()
     def observe(self, model: nn.Module, logits: Tensor, labels: Tensor, index: Tensor) -> None:
         student = unwrapped(model)
-        mine, theirs = _paired(self.network.parameters(), student.parameters())
-        buffers = _paired(self.network.buffers(), student.buffers())
+        mine, theirs = _paired(self.network.named_parameters(), student.named_parameters())
+        buffers = _paired(self.network.named_buffers(), student.named_buffers())
         self.updates += 1
         decay = min(1 - 1 / (self.updates + 1), self.decay) if self.warmup else self.decay
         for to, of in zip(*buffers, strict=True):
@@ -87,11 +88,19 @@ class EMATeacher(Teacher):
         self.updates = int(state)
 
 
-def _paired(mine: Iterable[Tensor], theirs: Iterable[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-    ours, others = list(mine), [t.detach() for t in theirs]
-    if [t.shape for t in ours] != [t.shape for t in others]:
-        raise ValueError(
-            "the student's architecture is not that of the EMA network: "
-            f"{len(others)} tensors against {len(ours)}, or other shapes"
-        )
-    return ours, others
+Named = Iterable[tuple[str, Tensor]]
+
+
+def _paired(mine: Named, theirs: Named) -> tuple[list[Tensor], list[Tensor]]:
+    ours, others = list(mine), list(theirs)
+    for one, other in zip_longest(ours, others):
+        if one is None or other is None or one[1].shape != other[1].shape:
+            raise ValueError(
+                "the student's architecture is not that of the EMA network: "
+                f"{_described(other)} against {_described(one)}"
+            )
+    return [t for _, t in ours], [t.detach() for _, t in others]
+
+
+def _described(named: tuple[str, Tensor] | None) -> str:
+    return "nothing" if named is None else f"{named[0]} {tuple(named[1].shape)}"

@@ -19,7 +19,8 @@ class MemoryTeacher(Teacher):
             the label's log-odds (:func:`softprior.margin.label_margin`): enough for
             :class:`BetaPrior`, which only ranks, at 4 bytes a sample.
 
-    Samples not seen yet have logits 0 (a uniform vote) or log-odds 0. Source: ours.
+    Samples not seen yet have logits 0 (a uniform vote) or log-odds 0; those observed with a
+    label < 0 (ignored) are remembered as they were. Source: ours.
 
     >>> memory = MemoryTeacher(size=3, num_classes=2)
     >>> said = torch.tensor([[2.0, 1.0]])
@@ -46,8 +47,33 @@ class MemoryTeacher(Teacher):
 
     @torch.no_grad()
     def observe(self, model: nn.Module, logits: Tensor, labels: Tensor, index: Tensor) -> None:
+        labels, index = self._checked(logits, labels), self._rows(index)
+        if index.shape != (len(logits),):
+            raise ValueError(f"index must have shape ({len(logits)},), got {tuple(index.shape)}")
+        kept = checks.kept(labels)
+        checks.finite_logits(logits, kept=kept)
         said = logits if self.memory.ndim == 2 else label_margin(logits, labels)
-        self.memory[self._rows(index)] = said.to(self.memory.dtype)
+        said = said.to(self.memory.dtype)
+        if kept is not None:
+            # Ignored samples may repeat a kept one's index (padding): all write what the first
+            # kept sample writes. To leave them out would stall an accelerator.
+            first = kept.int().argmax()
+            column = kept if said.ndim == 1 else kept.unsqueeze(1)
+            said = torch.where(column, said, self.memory[index])
+            said, index = torch.where(column, said, said[first]), index.where(kept, index[first])
+        self.memory[index] = said
+
+    def _checked(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The labels, < 0 where ignored, after looking at them and at the shape of the logits."""
+        checks.logits_matrix(logits)
+        if self.memory.ndim == 2 and logits.shape[1] != self.memory.shape[1]:
+            raise ValueError(
+                f"MemoryTeacher(num_classes={self.memory.shape[1]}) cannot remember logits of "
+                f"shape {tuple(logits.shape)}"
+            )
+        if isinstance(labels, Tensor) and not labels.is_floating_point():
+            labels = labels.clamp(min=-1)  # whatever the ignore_index
+        return checks.class_labels(logits, labels, ignore_index=-1)
 
     def _rows(self, index: Tensor | None) -> Tensor:
         if index is None:

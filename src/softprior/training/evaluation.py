@@ -27,21 +27,22 @@ def predict(
     logits = []
     for pixels in torch.split(part.pixels, batch_size):
         inputs = normalise(pixels.permute(0, 3, 1, 2), data.mean, data.std)
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
             logits.append(model(inputs).float())
     model.train(training)
-    return torch.cat(logits)
+    return torch.cat(logits).cpu()
 
 
 def evaluate(session: Session, data: Dataset, epoch: int, seconds: float) -> dict[str, float]:
     """A row of the history; its learning rate is that of the epoch's end."""
     logits = predict(session.model, data.validation, data, session.recipe.precision)
+    labels = data.validation.labels.cpu()
     return {
         "epoch": epoch,
         "loss": session.loss.item() / len(data.train.labels),
         "learning_rate": schedule.rate(session.recipe, (epoch - 1e-6) / session.recipe.epochs),
-        "validation_accuracy": diagnostics.accuracy(logits, data.validation.labels),
-        "validation_nll": diagnostics.nll(logits, data.validation.labels),
+        "validation_accuracy": diagnostics.accuracy(logits, labels),
+        "validation_nll": diagnostics.nll(logits, labels),
         "seconds": seconds,
     }
 

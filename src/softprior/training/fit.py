@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from softprior.training.augment import Views, normalise
 from softprior.training.evaluation import evaluate, finish
 from softprior.training.images import Dataset, generator
 from softprior.training.recipe import Recipe
+from softprior.training.runtime import Runtime
 from softprior.training.session import Session
 from softprior.training.store import Run, Store
 
@@ -28,6 +29,7 @@ def fit(
     on_epoch: Told | None = None,
     *,
     checkpoint_every: float | None = None,
+    cpu: bool = False,
 ) -> Run:
     """Train a recipe, its teacher first where that is a recipe not in the store yet.
 
@@ -41,6 +43,9 @@ def fit(
         on_epoch: called with each row of the history.
         checkpoint_every: seconds after which a step writes a checkpoint. Without it one is
             written after an epoch, where the last is ten seconds old.
+        cpu: stay on the CPU where there is an accelerator.
+
+    Under ``accelerate launch`` or ``torchrun`` all processes train the one run together.
 
     Raises:
         FloatingPointError: when training diverges, with the epoch.
@@ -50,19 +55,22 @@ def fit(
     images.check(recipe.dataset)
     taught_by = None
     if isinstance(recipe.teacher, Recipe):
-        taught_by = fit(recipe.teacher, store, on_epoch, checkpoint_every=checkpoint_every)
-    data = load(recipe)
-    session = Session.start(recipe, data, taught_by)
+        taught_by = fit(recipe.teacher, store, on_epoch, checkpoint_every=checkpoint_every, cpu=cpu)
+    runtime = Runtime(recipe.precision, cpu=cpu)
+    data = runtime.place(load(recipe))
+    session = Session.start(recipe, data, taught_by, runtime.device)
     folder = store.partial(recipe)
     behind = session.resume(folder, recipe.digest)
+    runtime.wait()
     model, teacher, criterion = session.model, session.teacher, session.criterion
+    network = runtime.prepare(model)
     views = Views(data.train.pixels, recipe.augment)
     clock = _Clock(session.seconds)
     often = LULL if checkpoint_every is None else checkpoint_every
 
     for epoch in range(session.epoch + 1, recipe.epochs + 1):
         view = views.epoch(generator("augment", recipe.seed, epoch))
-        batches = list(order(len(data.train.labels), recipe.batch_size, recipe.seed, epoch))
+        batches = order(len(data.train.labels), recipe.batch_size, recipe.seed, epoch, runtime)
         model.train()
         try:
             for step, index in enumerate(batches):
@@ -71,23 +79,26 @@ def fit(
                 progress = (epoch - 1 + (step + 0.5) / len(batches)) / recipe.epochs
                 for group in session.optimizer.param_groups:
                     group["lr"] = schedule.rate(recipe, progress)
-                inputs = normalise(view(index), data.mean, data.std)
-                labels = data.train.labels[index]
-                with torch.autocast("cpu", torch.bfloat16, enabled=recipe.precision == "bf16"):
-                    logits = model(inputs)
-                    advice = teacher(inputs, index) if teacher else None
-                loss = criterion(logits, labels, advice)
+                session.redraw(epoch, step)
+                mine, labels = runtime.share(index, data.train.labels)
+                inputs = normalise(view(mine), data.mean, data.std)
+                with runtime.accelerator.autocast():
+                    logits = network(inputs)
+                    advice = teacher(inputs, mine) if teacher else None
+                total = criterion(logits, labels, advice)  # the sum over this process's samples
                 session.optimizer.zero_grad()
-                loss.backward()
+                runtime.accelerator.backward(total * (runtime.processes / len(index)))
                 if recipe.clip_norm is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
                 session.optimizer.step()
+                runtime.learnt_together(model)
                 if teacher:
-                    teacher.observe(model, logits.detach(), labels, index)
-                session.loss += loss.detach() * len(index)
+                    said = (runtime.whole(t) for t in (logits.detach(), labels, mine))
+                    teacher.observe(model, *said)
+                session.loss += runtime.total(total.detach())
                 if checkpoint_every is not None and clock.since_saved() >= often:
                     session.seconds = clock.saved()
-                    session.save(folder, recipe.digest, step + 1)
+                    session.save(folder, recipe.digest, step + 1, runtime.is_main)
             behind = 0
             row = evaluate(session, data, epoch, clock.seconds())
         except NotFiniteError as error:
@@ -98,10 +109,13 @@ def fit(
         session.close_epoch(row)
         if clock.since_saved() >= often:
             session.seconds = clock.saved()
-            session.save(folder, recipe.digest, 0)
-        if on_epoch:
+            session.save(folder, recipe.digest, 0, runtime.is_main)
+        if on_epoch and runtime.is_main:
             on_epoch(row)
-    return finish(recipe, session, store, data)
+    if runtime.is_main:
+        finish(recipe, session, store, data)
+    runtime.wait()
+    return Run(recipe, store.root / recipe.digest)
 
 
 class _Clock:
@@ -135,10 +149,11 @@ def load(recipe: Recipe) -> Dataset:
     )
 
 
-def order(n: int, batch_size: int, seed: int, epoch: int) -> Iterator[Tensor]:
+def order(n: int, batch_size: int, seed: int, epoch: int, runtime: Runtime) -> list[Tensor]:
     """The batches' indices of one epoch: a function of (seed, epoch) alone."""
-    shuffled = torch.randperm(n, generator=generator("order", seed, epoch))
+    shuffled = torch.randperm(n, generator=generator("order", seed, epoch)).to(runtime.device)
     chunks = list(torch.split(shuffled, batch_size))
-    if len(chunks) > 1 and len(chunks[-1]) == 1:  # batch norm cannot train on one sample
+    # Batch norm cannot train on one sample, and a process cannot on none.
+    if len(chunks) > 1 and len(chunks[-1]) < 2 * runtime.processes:
         chunks[-2:] = [torch.cat(chunks[-2:])]
-    yield from chunks
+    return chunks

@@ -137,6 +137,7 @@ def generations(recipe: Recipe, prior: Prior, n: int) -> Iterator[Recipe]:
     self-distillation (paper, figure 1); each has its own initialisation, and all share the
     seed's split.
 
+    >>> from softprior import TeacherPrior
     >>> chain = list(generations(Recipe(), TeacherPrior(strength=1.0, temperature=1.0), 3))
     >>> [r.generation for r in chain], chain[2].teacher == chain[1]
     ([0, 1, 2], True)

@@ -37,19 +37,22 @@ class Session:
     best_accuracy: float = -1.0
 
     @classmethod
-    def start(cls, recipe: Recipe, data: Dataset, taught_by: Run | None) -> Session:
+    def start(
+        cls, recipe: Recipe, data: Dataset, taught_by: Run | None, device: torch.device
+    ) -> Session:
         """A fresh session; ``taught_by`` is the finished run of a recipe that is the teacher."""
         torch.manual_seed(generator("dropout", recipe.seed).initial_seed())
-        model = network(recipe, data)
+        model = network(recipe, data).to(device)
+        teacher = _teacher(recipe, model, data, taught_by)
         if taught_by is not None:
             recipe = matched(recipe, taught_by)
         return cls(
             recipe=recipe,
             model=model,
-            teacher=_teacher(recipe, model, data, taught_by),
+            teacher=teacher.to(device) if teacher else None,
             criterion=_criterion(recipe),
             optimizer=schedule.optimizer(recipe, model.parameters()),
-            loss=torch.zeros((), dtype=torch.float64),
+            loss=torch.zeros((), dtype=torch.float64, device=device),
         )
 
     def close_epoch(self, row: dict[str, float]) -> None:
@@ -61,12 +64,19 @@ class Session:
             self.best_epoch, self.best_accuracy = self.epoch, row["validation_accuracy"]
             self.best = {key: value.clone() for key, value in self.model.state_dict().items()}
 
-    def save(self, folder: Path, digest: str, step: int) -> None:
-        """Write a checkpoint from which the run goes on to the same bits."""
+    def redraw(self, epoch: int, step: int) -> None:
+        """Make the criterion's draws a function of (seed, epoch, step): the same on every rank."""
+        if isinstance(self.criterion, PosteriorLoss):
+            key = generator("prior", self.recipe.seed, epoch, step).initial_seed()
+            self.criterion.generator.manual_seed(key)
+
+    def save(self, folder: Path, digest: str, step: int, is_main: bool) -> None:
+        """Write a checkpoint from which the run goes on to the same bits; one process does."""
+        if not is_main:
+            return
         tensors = {
             "model": self.model.state_dict(),
             "teacher": self.teacher.state_dict() if self.teacher else {},
-            "criterion": self.criterion.state_dict(),
             "optimizer": checkpoint.optimizer_tensors(self.optimizer),
             "best": self.best,
             "rest": {"loss": self.loss, "generator": torch.get_rng_state()},
@@ -84,11 +94,9 @@ class Session:
         self.model.load_state_dict(tensors["model"])
         if self.teacher and "teacher" in tensors:
             self.teacher.load_state_dict(tensors["teacher"])
-        if "criterion" in tensors:
-            self.criterion.load_state_dict(tensors["criterion"])
         checkpoint.load_optimizer(self.optimizer, tensors.get("optimizer", {}))
-        self.best = tensors.get("best", {})
-        self.loss = tensors["rest"]["loss"]
+        self.best = {k: v.to(self.loss.device) for k, v in tensors.get("best", {}).items()}
+        self.loss = tensors["rest"]["loss"].to(self.loss.device)
         torch.set_rng_state(tensors["rest"]["generator"])
         for name, value in state.items():
             setattr(self, name, value)
@@ -132,6 +140,5 @@ def _teacher(
 
 def _criterion(recipe: Recipe) -> nn.Module:
     if recipe.confidence_penalty:
-        return ConfidencePenalty(recipe.confidence_penalty)
-    seed = generator("prior", recipe.seed).initial_seed()
-    return PosteriorLoss(recipe.prior, label_weight=recipe.label_weight, seed=seed)
+        return ConfidencePenalty(recipe.confidence_penalty, reduction="sum")
+    return PosteriorLoss(recipe.prior, label_weight=recipe.label_weight, reduction="sum")

@@ -1,0 +1,40 @@
+"""Where the commands print: results on stdout, progress and failures on stderr."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from typing import NoReturn, TextIO
+
+from rich.console import Console
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console; where it is piped into something else, its lines have no trailing blanks."""
+    stream = sys.stderr if stderr else sys.stdout
+    return _Console(file=stream if stream.isatty() else _Trimmed(stream))
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError  # rich would end the process here; main() knows what to do
+
+
+class _Trimmed(io.StringIO):
+    """A stream without the blanks that rich pads its tables with."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._encoding = stream.encoding
+
+    def write(self, text: str) -> int:
+        return self._stream.write(re.sub(r" +$", "", text, flags=re.MULTILINE))
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._encoding

@@ -1,0 +1,110 @@
+"""Beta smoothing of a batch shared by two processes is that of one process, number by number."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from softprior import BetaPrior, PosteriorLoss, gathering
+
+WORLD, K, STEPS = 2, 4, 3
+PRIORS = {
+    "random": BetaPrior(),
+    "quantile": BetaPrior(draw="quantile"),
+    "reversed": BetaPrior(order="reversed"),
+    "random order": BetaPrior(order="random"),
+    "local": BetaPrior(among="local"),
+}
+RANKED = ("own", "teacher", "confidence")
+KINDS = ("indices", "ignored", "probabilities", "padded")
+CASES = [(name, ranked, kind) for name in PRIORS for ranked in RANKED for kind in KINDS]
+
+
+def batch(kind: str, step: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The whole batch, of an even size; "padded" is one of an odd size, and its padding."""
+    generator = torch.Generator().manual_seed(step)
+    rows = 6 + 2 * step
+    logits, teacher = (2 * torch.randn(rows, K, generator=generator) for _ in range(2))
+    labels = torch.randint(K, (rows,), generator=generator)
+    if kind == "ignored":
+        labels[[0, 2, 3]] = -100
+    if kind == "padded":
+        labels[-1] = -100
+        logits[-1] = teacher[-1] = torch.nan
+    if kind == "probabilities":
+        labels = torch.softmax(torch.randn(rows, K, generator=generator), -1)
+    return logits, labels, teacher
+
+
+def run(case: tuple[str, str, str], rank: int = 0, world: int = 1) -> list[tuple[Tensor, Tensor]]:
+    """Losses and gradients of a few steps of process ``rank``."""
+    name, ranked, kind = case
+    criterion = PosteriorLoss(PRIORS[name], label_weight=0.4, reduction="none", seed=5)
+    results = []
+    for step in range(STEPS):
+        logits, labels, teacher = (t[rank::world].clone() for t in batch(kind, step))
+        logits.requires_grad_()
+        advice = {"own": None, "teacher": teacher, "confidence": teacher[:, 0]}[ranked]
+        losses = criterion(logits, labels, advice)
+        results.append((losses.detach(), torch.autograd.grad(losses.sum(), logits)[0]))
+    return results
+
+
+def process(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+    dist.init_process_group(
+        "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD
+    )
+    results: dict[Any, Any] = {case: run(case, rank, WORLD) for case in CASES}
+    compiled = torch.compile(gathering.processes, backend="eager")
+    results["processes"] = gathering.processes(), compiled()
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
+    """What each of the processes computed."""
+    folder: pathlib.Path = tmp_path_factory.mktemp("gathering")
+    torch.multiprocessing.spawn(process, (str(folder),), nprocs=WORLD)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
+
+
+@pytest.mark.skipif(not dist.is_available(), reason="torch without torch.distributed")
+@pytest.mark.parametrize("case", CASES, ids=" ".join)
+def test_two_processes_are_one(case: tuple[str, str, str], found: list[dict[Any, Any]]) -> None:
+    """Losses and gradients; the gradient of the sum over the processes with them."""
+    equal = []
+    for step, whole in enumerate(run(case)):
+        for at, want in enumerate(whole):
+            got = torch.zeros_like(want)
+            for rank in range(WORLD):
+                got[rank::WORLD] = found[rank][case][step][at]
+            equal.append(torch.equal(got, want))
+    assert all(equal) is (case[0] != "local")
+
+
+@pytest.mark.parametrize("name", [name for name in PRIORS if name != "local"])
+@pytest.mark.parametrize("ranked", RANKED)
+def test_padding_is_no_part_of_the_batch(
+    name: str, ranked: str, found: list[dict[Any, Any]]
+) -> None:
+    """An odd batch on two processes is the odd batch on one, without padding."""
+    logits, labels, teacher = (t[:-1] for t in batch("padded", 0))
+    advice = {"own": None, "teacher": teacher, "confidence": teacher[:, 0]}[ranked]
+    criterion = PosteriorLoss(PRIORS[name], label_weight=0.4, reduction="none", seed=5)
+    got = torch.stack([found[rank][name, ranked, "padded"][0][0] for rank in range(WORLD)], 1)
+    assert torch.equal(got.flatten()[:-1], criterion(logits, labels, advice))
+
+
+def test_nothing_is_gathered_by_one_process_or_compiled(found: list[dict[Any, Any]]) -> None:
+    assert gathering.processes() == 1
+    for each in found:
+        assert each["processes"] == (WORLD, 1)

@@ -1,0 +1,105 @@
+"""Two processes train as one, and are killed and resumed as one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from softprior import BetaPrior, TeacherPrior, UniformPrior
+from softprior.training import Recipe, Store, fit
+
+# 809 samples: five batches of 150 and one of 59, which two processes cannot halve.
+BASE = Recipe(epochs=1, batch_size=150, learning_rate=0.02, milestones=())
+BETA = replace(BASE, prior=BetaPrior(), label_weight=0.4)
+TAUGHT: dict[str, Any] = {"prior": TeacherPrior(), "label_weight": 0.6}
+METHODS = {
+    "cross-entropy": BASE,
+    "penalty": replace(BASE, confidence_penalty=0.1),
+    "uniform": replace(BASE, prior=UniformPrior(), label_weight=0.85),
+    "beta, own logits": BETA,
+    "beta, quantiles": replace(BETA, prior=BetaPrior(draw="quantile")),
+    "beta, random order": replace(BETA, prior=BetaPrior(order="random")),
+    "beta, ema": replace(BETA, teacher="ema"),
+    "beta, memory": replace(BETA, teacher="memory", epochs=2),
+    "teacher, memory": replace(BASE, **TAUGHT, teacher="memory", epochs=2),
+    "teacher, ema": replace(BASE, **TAUGHT, teacher="ema"),
+    "teacher, frozen": replace(BASE, **TAUGHT, teacher=replace(BASE, initialisation=1)),
+}
+LOCAL = replace(BETA, prior=BetaPrior(among="local"))
+SCRIPT = """
+import json, sys, torch
+from softprior.training import Recipe, Store, fit
+torch.set_num_threads(1)
+for values in json.loads(sys.argv[1]):
+    fit(Recipe.from_dict(values), Store(sys.argv[2]), checkpoint_every=float(sys.argv[3]), cpu=True)
+"""
+
+
+def start(recipes: list[Recipe], folder: Path, checkpoint_every: float) -> subprocess.Popen[bytes]:
+    script = folder.parent / "script.py"
+    script.write_text(SCRIPT)
+    values = json.dumps([recipe.to_dict() for recipe in recipes])
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    return subprocess.Popen(
+        [sys.executable, *launch, script, values, folder, str(checkpoint_every)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+    )
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Every method, trained by two processes."""
+    folder = tmp_path_factory.mktemp("together") / "runs"
+    process = start([*METHODS.values(), LOCAL], folder, 1e9)
+    assert process.wait(timeout=300) == 0
+    return Store(folder)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_two_processes_train_as_one(name: str, together: Store, tmp_path: Path) -> None:
+    alone = fit(METHODS[name], Store(tmp_path))
+    run = together.get(METHODS[name])
+    assert run is not None
+    for key, value in alone.weights("last").items():
+        torch.testing.assert_close(run.weights("last")[key], value, rtol=0, atol=1e-6)
+    for row, other in zip(run.history, alone.history, strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], abs=1e-6)
+
+
+def test_ranks_among_the_local_batch_are_others(together: Store) -> None:
+    runs = (together.get(LOCAL), together.get(BETA))
+    weights = [run.weights("last") for run in runs if run is not None]
+    assert len(weights) == 2
+    assert any(not torch.equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+@pytest.mark.parametrize("name", ["beta, ema", "beta, memory"])
+def test_two_processes_killed_and_resumed(name: str, together: Store, tmp_path: Path) -> None:
+    recipe, folder = METHODS[name], tmp_path / "runs"
+    process = start([recipe], folder, 0)
+    partial = Store(folder).partial(recipe)
+    for _ in range(60_000):
+        if len(list(partial.glob("[0-9]*"))) >= 2:
+            break
+        assert process.poll() is None
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert Store(folder).get(recipe) is None
+    assert start([recipe], folder, 1e9).wait(timeout=120) == 0
+    run, undisturbed = Store(folder).get(recipe), together.get(recipe)
+    assert run is not None
+    assert undisturbed is not None
+    for key, value in undisturbed.weights("last").items():
+        assert torch.equal(value, run.weights("last")[key])
