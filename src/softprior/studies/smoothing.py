@@ -4,7 +4,7 @@ Claim: at the same average smoothing, self-distillation and Beta smoothing beat 
     and every regulariser beats cross-entropy.
 Paper: main table (there CIFAR-100, CUB-200 and Tiny-ImageNet; here digits).
 Run: softprior study smoothing
-Cost: 28 s at desk scale (15 seeds, 90 runs) on 2 cores of an AMD EPYC.
+Cost: 27 s at desk scale (15 seeds, 90 runs) on 2 cores of an AMD EPYC.
 """
 
 from __future__ import annotations
