@@ -32,6 +32,7 @@ from softprior.engines import with_teachers
 from softprior.report import Section, terminal
 from softprior.studies._kit import Column, Table, method
 from softprior.training import Recipe, Run, Store, fit, images
+from softprior.training.allocator import keep_blocks
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -200,6 +201,7 @@ def _together(recipe: Recipe, out: Path, processes: int) -> int:
 
 def _watched(recipe: Recipe, store: Store) -> Run:
     """Train with a progress bar over the epochs of the run and of the teachers it still needs."""
+    keep_blocks()
     missing = [r for r in with_teachers([recipe]) if store.get(r) is None]
     with Progress(
         TextColumn("{task.description}"),

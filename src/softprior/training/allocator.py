@@ -1,7 +1,7 @@
 """Keep glibc from handing activations back to the kernel after every training step.
 
 Blocks above 128 KiB come from mmap and go back at once when they are freed; the next step
-faults every page in again. ``benchmarks/input.py`` measures what that costs.
+faults every page in again. ``benchmarks/allocator.py`` measures what that costs.
 """
 
 from __future__ import annotations
