@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from softprior.training.augment import KINDS, PADDING, Views, draw, normalise
+from softprior.training.provenance import processor
 
 try:
     import numpy as np
@@ -82,15 +83,11 @@ def rate(run: Callable[[Tensor], Tensor], batch: int, calls: int) -> float:
 
 
 def machine() -> str:
-    name = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as lines:
-            names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        name = names[0] if names else name
     allocator = {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")} or "glibc default"
     pillow = f"Pillow {PIL.__version__}" if PIL is not None else "no Pillow"
     return (
-        f"{name}, {torch.backends.cpu.get_cpu_capability()}, 1 thread of {os.cpu_count()} cores, "
+        f"{processor()}, {torch.backends.cpu.get_cpu_capability()}, "
+        f"1 thread of {os.cpu_count()} cores, "
         f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}, "
         f"{pillow}, allocator: {allocator}"
     )

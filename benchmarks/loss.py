@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from softprior import PosteriorLoss, TwoLevel, beta_smoothing, posterior_loss, self_distillation
+from softprior.training.provenance import processor
 
 SHAPES = ((128, 10), (128, 100), (1024, 1000), (128, 50_000))
 BASE, SMOOTHED = "F.cross_entropy", "F.cross_entropy(label_smoothing)"
@@ -84,14 +85,10 @@ def measure(rows: int, classes: int, rounds: int, budget: float) -> dict[str, li
 
 
 def machine() -> str:
-    name = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as lines:
-            names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-        name = names[0] if names else name
     allocator = {k: v for k, v in os.environ.items() if k.startswith("MALLOC_")} or "glibc default"
     return (
-        f"{name}, {torch.backends.cpu.get_cpu_capability()}, 1 thread of {os.cpu_count()} cores, "
+        f"{processor()}, {torch.backends.cpu.get_cpu_capability()}, "
+        f"1 thread of {os.cpu_count()} cores, "
         f"{platform.system()}, Python {platform.python_version()}, torch {torch.__version__}, "
         f"allocator: {allocator}, float32"
     )

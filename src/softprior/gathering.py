@@ -14,18 +14,19 @@ def processes() -> int:
     return dist.get_world_size()
 
 
-def interleaved(*columns: Tensor) -> list[Tensor]:
-    """Numbers per sample (m,) of every process, as those of the whole batch (N · m,).
+def whole(part: Tensor) -> Tensor:
+    """The whole batch (N · m, …) from every process's part of it (m, …).
 
     Sample j of process r is sample j · N + r of the whole batch: the reverse of
-    ``index[rank::world]``. Every process must call this, with as many samples and the same dtypes.
+    ``index[rank::world]``. Every process must call this, with as many samples and the same dtype.
     """
-    mine = torch.stack(columns)
-    everyone = [torch.empty_like(mine) for _ in range(processes())]
-    dist.all_gather(everyone, mine)
-    return list(torch.stack(everyone, -1).flatten(1))
+    if processes() == 1:
+        return part
+    parts = [torch.empty_like(part) for _ in range(processes())]
+    dist.all_gather(parts, part.contiguous())
+    return torch.stack(parts, 1).flatten(0, 1)
 
 
-def own(whole: Tensor) -> Tensor:
+def own(batch: Tensor) -> Tensor:
     """This process's samples (m,) of the whole batch (N · m,)."""
-    return whole[dist.get_rank() :: processes()]
+    return batch[dist.get_rank() :: processes()]

@@ -55,8 +55,9 @@ def section(name: str, scale: Scale, store: Store) -> Section:
     """A study's section from finished runs; a seed with a missing run is left out whole."""
     study = studies.found()[name]
     wanted = list(study.recipes(scale))
-    missing = {recipe.seed for recipe in wanted if store.get(recipe) is None}
-    runs = [r for recipe in wanted if recipe.seed not in missing and (r := store.get(recipe))]
+    found = [(recipe, store.get(recipe)) for recipe in wanted]
+    missing = {recipe.seed for recipe, run in found if run is None}
+    runs = [run for recipe, run in found if run is not None and recipe.seed not in missing]
     if not runs:
         raise ValueError(
             f"{store.root} has no complete seed of study {name!r} at scale {scale.name}; run "

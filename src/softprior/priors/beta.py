@@ -104,7 +104,7 @@ class BetaPrior(Prior):
         margins = self._margins(logits, labels, teacher_logits, kept)
         if self.among == "global" and gathering.processes() > 1:
             mask = torch.ones_like(margins) if kept is None else kept.to(margins.dtype)
-            margins, mask = gathering.interleaved(margins, mask)
+            margins, mask = gathering.whole(torch.stack([margins, mask], 1)).unbind(1)
             b = gathering.own(self._handed_out(margins, mask.bool(), dtype, generator))
         else:
             b = self._handed_out(margins, kept, dtype, generator)

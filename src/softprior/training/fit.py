@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from softprior import gathering
 from softprior.checks import NotFiniteError
 from softprior.training import images, schedule
 from softprior.training.augment import Views, normalise
@@ -93,7 +94,7 @@ def fit(
                 session.optimizer.step()
                 runtime.learnt_together(model)
                 if teacher:
-                    said = (runtime.whole(t) for t in (logits.detach(), labels, mine))
+                    said = (gathering.whole(t) for t in (logits.detach(), labels, mine))
                     teacher.observe(model, *said)
                 session.loss += runtime.total(total.detach())
                 if checkpoint_every is not None and clock.since_saved() >= often:

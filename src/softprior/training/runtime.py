@@ -76,14 +76,6 @@ class Runtime:
             theirs = torch.cat([theirs, torch.full_like(theirs[:1], IGNORED)])
         return mine, theirs
 
-    def whole(self, part: Tensor) -> Tensor:
-        """The whole batch in its order from every process's part of it (:meth:`share`)."""
-        if self.processes == 1:
-            return part
-        parts = [torch.empty_like(part) for _ in range(self.processes)]
-        dist.all_gather(parts, part.contiguous())
-        return torch.stack(parts, 1).flatten(0, 1)
-
     def total(self, value: Tensor) -> Tensor:
         """The sum over the processes."""
         if self.processes > 1:

@@ -163,10 +163,9 @@ def open_run(path: Path) -> Run:
 def damage(path: Path) -> str:
     """What is wrong with the files of a finished run; empty where nothing is."""
     try:
-        for name in ("recipe", "outcome", "provenance"):
-            found = json.loads((path / f"{name}.json").read_text("utf-8"))
-            wanted = {"recipe": "dataset", "outcome": "seconds", "provenance": "versions"}[name]
-            if wanted not in found:
+        records = {"recipe": "dataset", "outcome": "seconds", "provenance": "versions"}
+        for name, wanted in records.items():
+            if wanted not in json.loads((path / f"{name}.json").read_text("utf-8")):
                 return f"{name}.json has no {wanted!r}"
         for name in ("weights", "best", "predictions"):
             file = path / f"{name}.safetensors"
