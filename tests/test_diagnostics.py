@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import warnings
 
@@ -14,7 +15,7 @@ from scipy import integrate, optimize, spatial, special, stats
 from softprior import diagnostics as D
 from softprior import soft_labels
 from softprior.counts import TwoLevel
-from softprior.diagnostics import _rows, calibration
+from softprior.diagnostics import _rows, calibration, intervals
 
 NUMBERS = (
     D.accuracy,
@@ -24,6 +25,8 @@ NUMBERS = (
     D.ece_equal_mass,
     D.ece_classwise,
     D.rms_calibration_debiased,
+    D.aurc,
+    D.excess_aurc,
     D.predictive_uncertainty,
     D.confidence_diversity,
     D.confidence_variance,
@@ -40,6 +43,7 @@ KEYS = [
     "brier",
     "ece",
     "ece_bins",
+    "aurc",
     "predictive_uncertainty",
     "confidence_diversity",
     "confidence_variance",
@@ -372,12 +376,212 @@ def test_rms_calibration_has_no_bias_where_the_plug_in_has():
 
 @pytest.mark.parametrize(
     "diagnostic",
-    [D.ece, D.ece_equal_mass, D.ece_classwise, D.rms_calibration_debiased, D.reliability],
+    [
+        *(D.ece, D.ece_equal_mass, D.ece_classwise, D.rms_calibration_debiased, D.reliability),
+        D.ece_interval,
+    ],
 )
 @pytest.mark.parametrize("bins", [0, -3, 2.0, True, "20"])
 def test_bins_must_be_a_number_of_bins(diagnostic, bins):
     with pytest.raises(ValueError, match=f"bins must be an integer ≥ 1, got {bins!r}"):
         diagnostic(*predictions(), bins)
+
+
+# --- interval of the calibration error -------------------------------------------------------
+
+
+def resampled_ece(logits, labels, draws=400):
+    rows = torch.randint(len(labels), (draws, len(labels)))
+    return torch.tensor([D.ece(logits[..., r, :], labels[r]) for r in rows], dtype=torch.float64)
+
+
+def test_ece_interval_is_that_of_resampled_samples():
+    """Far from calibrated there is no bias, and the samples' bootstrap gives the same."""
+    logits, labels = predictions(n=3000, scale=8.0)
+    found = D.ece_interval(logits, labels)
+    assert found.ece == pytest.approx(D.ece(logits, labels))
+    theirs = resampled_ece(logits, labels)
+    assert found.high - found.low == pytest.approx(4 * theirs.std().item(), rel=0.15)
+    assert found.corrected == pytest.approx(found.ece, abs=0.1 * (found.high - found.low))
+    assert found == D.ece_interval(logits, labels)
+
+
+def test_ece_interval_of_a_model_that_is_calibrated_by_luck():
+    """One bin, as many right as promised: |g| is 0, and an interval of 0 would be luck's.
+
+    |N(m, s²)| has the median of |N(0, s²)|, 0.674 s, as its 2.5 % quantile at m = 2.63 s.
+    """
+    p = torch.full((10_000,), 0.62, dtype=torch.float64)
+    labels = (torch.arange(10_000) >= 6200).long()
+    found = D.ece_interval(torch.stack([p, 1 - p], 1).log(), labels)
+    assert tuple(found[:3]) == pytest.approx((0, 0, 0), abs=1e-9)
+    s = math.sqrt(0.62 * 0.38 / 10_000)
+    m = optimize.brentq(lambda m: stats.foldnorm.cdf(0.6745, m) - 0.025, 0.1, 5)
+    assert found.high == pytest.approx(m * s, rel=0.05)
+
+
+def test_ece_interval_of_one_bin_is_that_of_a_mean():
+    """Far from 0: mean gap ± 1.96 s / √n."""
+    p = torch.full((1000,), 0.9, dtype=torch.float64)
+    labels = (torch.arange(1000) >= 700).long()
+    found = D.ece_interval(torch.stack([p, 1 - p], 1).log(), labels)
+    half = 1.96 * math.sqrt(0.7 * 0.3 / 1000)
+    assert tuple(found) == pytest.approx((0.2, 0.2, 0.2 - half, 0.2 + half), abs=0.1 * half)
+
+
+def test_ece_interval_shrinks_with_the_samples_and_the_level():
+    logits, labels = predictions(n=4000, scale=8.0)
+    wide, narrow = D.ece_interval(logits[:1000], labels[:1000]), D.ece_interval(logits, labels)
+    assert wide.high - wide.low == pytest.approx(2 * (narrow.high - narrow.low), rel=0.2)
+    half = D.ece_interval(logits, labels, level=0.5)
+    ratio = (half.high - half.low) / (narrow.high - narrow.low)
+    assert ratio == pytest.approx(0.6745 / 1.96, rel=0.15)
+    for level in (0, 1.5, math.nan):
+        with pytest.raises(ValueError, match="level must be a number"):
+            D.ece_interval(logits, labels, level=level)
+
+
+def test_ece_interval_of_several_runs_on_the_same_samples():
+    logits, labels = predictions(n=2000, scale=8.0)
+    other = logits.flip(1)
+    one = D.ece_interval(logits, labels)
+    # The same run twice tells nothing new; runs that err on other samples do.
+    twice = D.ece_interval(torch.stack([logits, logits]), labels)
+    assert tuple(twice) == pytest.approx(tuple(one), abs=2e-3)
+    both = D.ece_interval(torch.stack([logits, other]), labels)
+    assert both.ece == pytest.approx((one.ece + D.ece(other, labels)) / 2)
+    assert D.ece_interval(logits[None], labels) == one
+    theirs = [resampled_ece(run, labels, 300) for run in (logits, other)]
+    alone = sum(t.var().item() for t in theirs) / 4  # were the two runs' samples apart
+    assert (both.high - both.low) ** 2 / 16 < 1.3 * alone
+    with pytest.raises(ValueError, match="logits have no runs"):
+        D.ece_interval(logits[None][:0], labels)
+
+
+def test_ece_interval_does_not_depend_on_the_order_of_samples_or_chunks(monkeypatch):
+    logits, labels = predictions()
+    found = D.ece_interval(logits, labels)
+    order = torch.randperm(len(labels))
+    assert tuple(D.ece_interval(logits[order], labels[order])) == pytest.approx(
+        tuple(found), abs=1e-6
+    )
+    monkeypatch.setattr(intervals, "_ROWS", 7)
+    assert tuple(D.ece_interval(logits, labels)) == pytest.approx(tuple(found), abs=1e-6)
+
+
+def test_ece_interval_of_one_sample_is_unknown():
+    found = D.ece_interval(torch.tensor([[0.75, 0.25]]).log(), torch.tensor([0]))
+    assert found.ece == pytest.approx(0.25)
+    assert all(map(math.isnan, found[1:]))
+
+
+# --- selective prediction --------------------------------------------------------------------
+
+
+def aurc_by_orders(confidence, wrong):
+    """Definition: the mean over all orders that put no less confident sample first."""
+    n, areas = len(wrong), []
+    for order in itertools.permutations(range(n)):
+        if all(confidence[a] >= confidence[b] for a, b in itertools.pairwise(order)):
+            areas.append(sum(sum(wrong[i] for i in order[:k]) / k for k in range(1, n + 1)) / n)
+    return sum(areas) / len(areas)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_aurc_against_its_definition(seed):
+    logits, labels = predictions(n=7, classes=3, seed=seed)
+    logits[4], logits[5], logits[6] = logits[0], logits[0], logits[1].roll(1)  # ties
+    labels[4] = (labels[0] + 1) % 3
+    p, right = confidences(logits, labels)
+    p = p.round(12)
+    expected = aurc_by_orders(p, 1 - right)
+    assert D.aurc(logits, labels) == pytest.approx(expected)
+    best = aurc_by_orders(right, 1 - right)
+    assert D.excess_aurc(logits, labels) == pytest.approx(expected - best, abs=1e-12)
+
+
+def test_aurc_by_hand():
+    # Right, wrong, right: risks 0, 1/2, 1/3. Best: 0, 0, 1/3.
+    logits, labels = with_margin([3.0, -2.0, 1.0])
+    assert D.aurc(logits, labels) == pytest.approx(5 / 18)
+    assert D.excess_aurc(logits, labels) == pytest.approx(1 / 6)
+
+
+def test_aurc_of_the_best_the_worst_and_no_order():
+    n, errors = 1000, 200
+    size = torch.arange(n, 0, -1).double() / 100
+    sign = torch.ones(n, dtype=torch.float64)
+    sign[n - errors :] = -1
+    logits, labels = with_margin(size * sign)  # errors come last
+    assert D.excess_aurc(logits, labels) == 0
+    r = errors / n
+    assert D.aurc(logits, labels) == pytest.approx(r + (1 - r) * math.log(1 - r), abs=2 / n)
+    worst = D.aurc(*with_margin(size * sign.flip(0)))
+    k = np.arange(1, n + 1)
+    assert worst == pytest.approx((np.minimum(k, errors) / k).mean())
+    assert D.aurc(logits, labels) < r < worst
+    # Equal confidence throughout says nothing: the error rate at every coverage.
+    assert D.aurc(*with_margin(sign)) == pytest.approx(r)
+    assert D.aurc(*with_margin(torch.ones(n))) == 0
+    assert D.aurc(*with_margin(-torch.ones(n))) == 1
+    assert D.excess_aurc(*with_margin(-torch.ones(n))) == 0
+
+
+def test_excess_is_the_area_above_the_best_order():
+    logits, labels = predictions()
+    _, right = confidences(logits, labels)
+    last = torch.zeros(len(labels), 2, dtype=torch.float64)
+    last[:, 0] = torch.as_tensor(np.where(right, 10.0, 1.0))
+    flipped = torch.as_tensor(1 - right).long()
+    assert 0 < D.excess_aurc(logits, labels) < D.aurc(logits, labels)
+    best = D.aurc(last, flipped)
+    assert D.aurc(logits, labels) - D.excess_aurc(logits, labels) == pytest.approx(best)
+
+
+def test_saturated_confidences_are_ranked_all_the_same():
+    # All are 1 in float32, and most in float64; the least confident one is the error.
+    logits, labels = with_margin([60.0, 50.0, 40.0, -30.0])
+    assert torch.softmax(logits.float(), 1).amax(1).unique().numel() == 1
+    assert D.excess_aurc(logits.float(), labels) == 0
+    assert D.aurc(logits.float(), labels) == pytest.approx(1 / 16)
+
+
+def test_ties_up_to_the_place_of_the_classes():
+    row = torch.randn(10, dtype=torch.float64)
+    logits = torch.stack([row.roll(i) for i in range(10)]).repeat(3, 1)
+    labels = logits.argmax(1)
+    labels[:6] = (labels[:6] + 1) % 10
+    assert D.aurc(logits, labels) == pytest.approx(0.2)
+    assert D.risk_coverage(logits, labels).risk.tolist() == pytest.approx([0.2] * 30)
+
+
+def test_risk_coverage_curve():
+    logits, labels = predictions()
+    p, right = confidences(logits, labels)
+    order = (-p).argsort()
+    curve = D.risk_coverage(logits, labels, points=10_000)
+    risk = (1 - right[order]).cumsum() / np.arange(1, 601)
+    assert curve.coverage.tolist() == pytest.approx((np.arange(1, 601) / 600).tolist())
+    assert curve.risk.tolist() == pytest.approx(risk.tolist())
+    assert curve.confidence.tolist() == pytest.approx(p[order].tolist())
+    assert curve.risk.mean().item() == pytest.approx(D.aurc(logits, labels))
+    assert curve.risk[-1].item() == pytest.approx(1 - D.accuracy(logits, labels))
+    for points in (1, 7, 200, 599):
+        few = D.risk_coverage(logits, labels, points)
+        at = (few.coverage * 600).round().long() - 1
+        assert len(at) == points
+        assert at[-1] == 599
+        assert (at.diff() > 0).all()
+        for column, whole in zip(few, curve, strict=True):
+            assert torch.equal(column, whole[at])
+        if points > 1:
+            assert at.diff().max() - at.diff().min() <= 1  # evenly
+
+
+@pytest.mark.parametrize("points", [0, 2.0, True])
+def test_points_must_be_a_number_of_points(points):
+    with pytest.raises(ValueError, match=f"points must be an integer ≥ 1, got {points!r}"):
+        D.risk_coverage(*predictions(), points)
 
 
 # --- uncertainty -----------------------------------------------------------------------------
@@ -615,7 +819,8 @@ def test_diagnose_has_these_keys_in_this_order(monkeypatch):
     for name in ("n", "classes", "ece_bins"):
         assert type(result[name]) is int
     assert (result["n"], result["classes"], result["ece_bins"]) == (600, 7, 20)
-    for name in ("accuracy", "nll", "brier", "ece", "predictive_uncertainty", "tied_share"):
+    floats = ("accuracy", "nll", "brier", "ece", "aurc", "predictive_uncertainty", "tied_share")
+    for name in floats:
         assert result[name] == getattr(D, name)(logits, labels)
         assert type(result[name]) is float
     assert result["temperature"] == fit(logits, labels)
@@ -659,7 +864,9 @@ def test_diagnose_refuses_what_it_cannot_show():
         D.diagnose(logits, labels, D.nll)
 
 
-@pytest.mark.parametrize("diagnostic", [*NUMBERS, D.reliability, D.diagnose])
+@pytest.mark.parametrize(
+    "diagnostic", [*NUMBERS, D.reliability, D.risk_coverage, D.ece_interval, D.diagnose]
+)
 def test_wrong_inputs(diagnostic):
     logits, labels = predictions(n=10)
     with pytest.raises(TypeError, match=r"hard labels.*shape \(10, 7\); use labels.argmax\(1\)"):

@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from softprior import BetaPrior, PosteriorLoss, gathering
+from softprior.recent import Recent
 
 WORLD, K, STEPS = 2, 4, 3
 PRIORS = {
@@ -19,6 +20,9 @@ PRIORS = {
     "quantile": BetaPrior(draw="quantile"),
     "reversed": BetaPrior(order="reversed"),
     "random order": BetaPrior(order="random"),
+    "running": BetaPrior(among="running"),
+    "running reversed": BetaPrior(order="reversed", among="running"),
+    "running random order": BetaPrior(order="random", among="running"),
     "local": BetaPrior(among="local"),
 }
 RANKED = ("own", "teacher", "confidence")
@@ -46,6 +50,8 @@ def run(case: tuple[str, str, str], rank: int = 0, world: int = 1) -> list[tuple
     """Losses and gradients of a few steps of process ``rank``."""
     name, ranked, kind = case
     criterion = PosteriorLoss(PRIORS[name], label_weight=0.4, reduction="none", seed=5)
+    if criterion.recent is not None:
+        criterion.recent = Recent(window=9)  # smaller than what the steps show, and than the last
     results = []
     for step in range(STEPS):
         logits, labels, teacher = (t[rank::world].clone() for t in batch(kind, step))

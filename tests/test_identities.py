@@ -34,6 +34,7 @@ from softprior import (
     soft_labels,
 )
 from softprior.margin import label_margin
+from softprior.recent import WINDOW, Recent
 
 B, K = 9, 6
 close = torch.testing.assert_close
@@ -84,6 +85,30 @@ def test_uniform_prior_is_torch_label_smoothing(strength: float, kind: str, redu
     got = label_smoothing(strength, reduction=reduction, **ignored)(logits, labels)
     want = F.cross_entropy(logits, labels, label_smoothing=strength, reduction=reduction, **ignored)
     same(got, want, logits)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
+@pytest.mark.parametrize("smoothing", [0.05, 0.15, 0.5])
+@pytest.mark.parametrize("classes", [2, 10])
+def test_all_on_the_others_is_torch_label_smoothing(
+    classes: int, smoothing: float, kind: str, reduction: Any
+) -> None:
+    """1 - ε on the label and ε / (K - 1) elsewhere is PyTorch's with s = ε K / (K - 1)."""
+    logits, labels, _ = batch(classes=classes)
+    options: dict[str, Any] = {"reduction": reduction}
+    if kind == "ignored":
+        options["ignore_index"] = 1
+    if kind == "probabilities":
+        labels = torch.softmax(torch.randn(B, classes, dtype=torch.float64), -1)
+    s = matching.uniform_smoothing(smoothing, classes)
+    want = F.cross_entropy(logits, labels, label_smoothing=s, **options)
+    same(label_smoothing(smoothing, spread="others", **options)(logits, labels), want, logits)
+    counts = UniformPrior(smoothing, "others")(logits, labels)
+    loss = posterior_loss(logits, labels, counts, label_weight=1 - smoothing, **options)
+    same(loss, want, logits)
+    assert isinstance(counts, TwoLevel)
+    assert counts.total(classes) == pytest.approx(smoothing)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -206,7 +231,7 @@ def test_gradient_reaches_labels_and_counts() -> None:
 @pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
 @pytest.mark.parametrize("off", [0.0, 0.3, "tensor"])
 @pytest.mark.parametrize("on", [0.0, 0.2, "tensor"])
-@pytest.mark.parametrize("label_weight", [0, 0.7])
+@pytest.mark.parametrize("label_weight", [-0.5, 0, 0.7])
 def test_levels_of_every_kind(
     label_weight: float, on: Any, off: Any, kind: str, reduction: Any
 ) -> None:
@@ -344,6 +369,47 @@ def test_hot_teacher_is_uniform(weighting: Any) -> None:
     counts = TeacherPrior(0.4, 1e9, weighting)(logits, labels, teacher)
     total = 0.4 * K if weighting == "map" else 0.4
     close(counts, torch.full_like(counts, total / K), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("weight", [1.0, 1.5, 2.0])
+def test_weights_above_one_are_the_same_mix(weight: float, reduction: Any) -> None:
+    """Values and gradients of torch's cross-entropy with the label's own weight 1 - w < 0."""
+    logits, labels, teacher = batch()
+    mixed = (1 - weight) * F.one_hot(labels, K) + weight * torch.softmax(teacher / 4.0, -1)
+    criterion = self_distillation(4.0, weight, reduction=reduction)
+    assert criterion.label_weight == 1 - weight
+    want = F.cross_entropy(logits, mixed, reduction=reduction)
+    same(criterion(logits, labels, teacher), want, logits)
+
+
+def test_where_negative_label_weights_end() -> None:
+    """The gradient is total · (z - target) with a total above 0, whatever the target's signs."""
+    logits, labels, teacher = batch()
+    counts = TeacherPrior(1.8, 1.0)(logits, labels, teacher)
+    target = soft_labels(labels, counts, label_weight=-0.5).double()
+    close(target.sum(1), torch.ones(B, dtype=torch.float64))
+    negative = (counts[range(B), labels] < 0.5).nonzero().flatten()
+    assert torch.equal((target < 0).any(1).nonzero().flatten(), negative)
+    assert 0 < len(negative) < B
+    losses = posterior_loss(logits, labels, counts, label_weight=-0.5, reduction="none")
+    slope = torch.autograd.grad(losses.sum(), logits)[0]
+    close(slope, 1.3 * (torch.softmax(logits, -1) - target), rtol=1e-6, atol=1e-6)
+    # There the loss falls for ever as z_y → 0; elsewhere it rises.
+    falls = [
+        posterior_loss(
+            logits.detach().scatter(1, labels[:, None], f),
+            labels,
+            counts,
+            label_weight=-0.5,
+            reduction="none",
+        )
+        for f in (-1e4, -1e6)
+    ]
+    assert torch.equal((falls[1] < falls[0]).nonzero().flatten(), negative)
+    for total in (-0.1, 0.0):
+        few = torch.full((B, K), (0.5 + total) / K)
+        assert soft_labels(labels, few, label_weight=-0.5 - 1e-6).isnan().all()
 
 
 # ---------------------------------------------------------------- Beta smoothing
@@ -500,6 +566,151 @@ def test_label_margin_at_the_edges() -> None:
     close(label_margin(logits, F.one_hot(labels, 2).float()), torch.tensor([inf, -inf, 2e4]))
 
 
+# ---------------------------------------------------------------- ranks among the last seen
+
+
+def two_classes(margins: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and labels of these margins."""
+    logits = torch.stack([margins, torch.zeros_like(margins)], 1)
+    return logits, torch.zeros(len(margins), dtype=torch.long)
+
+
+def test_running_ranks_by_hand() -> None:
+    criterion = beta_smoothing(0.15, 0.6, among="running")
+    criterion.recent = recent = Recent(window=3)
+    inf, nan = torch.inf, torch.nan
+    # margins that come; their places; the window afterwards
+    for margins, places, window in (
+        ([2.0], [1 / 2], [nan, nan, 2]),
+        ([0.0, 5.0], [1 / 6, 5 / 6], [2, 0, 5]),
+        ([2.0], [3 / 6], [0, 5, 2]),
+        ([nan, 2.0], [1 / 2, 2 / 6], [5, 2, 2]),
+        ([inf, -inf], [5 / 6, 1 / 6], [2, inf, -inf]),
+        ([4.0, 1.0, 3.0, 2.0], [7 / 8, 1 / 8, 5 / 8, 3 / 8], [1, 3, 2]),
+    ):
+        of = torch.tensor(margins)
+        logits, labels = two_classes(of.nan_to_num())
+        labels[of.isnan()] = -1
+        counts = criterion.prior(logits, labels, of, recent=copy.deepcopy(recent))
+        close(counts.on_label, 0.6 * torch.tensor(places) ** (1 / 3))
+        close(counts.elsewhere, 0.6 * (1 - torch.tensor(places) ** (1 / 3)))
+        close(recent(of), torch.tensor(places))
+        close(recent.margins, torch.tensor(window, dtype=torch.float32), equal_nan=True)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_places_are_mid_ranks(dtype: torch.dtype) -> None:
+    """Of scipy, among the last W or the batch, with ties, ignored samples and NaN."""
+    recent, window, past = Recent(window=20), 20, []
+    generator = torch.Generator().manual_seed(1)
+    for rows in (1, 4, 1, 13, 20, 1, 50, 21, 3, 1):
+        margins = torch.randint(-12, 12, (rows,), generator=generator).to(dtype) / 4
+        kept = torch.rand(rows, generator=generator) < 0.8
+        margins[torch.rand(rows, generator=generator) < 0.1] = torch.nan
+        of = kept & ~margins.isnan()
+        past += margins[of].tolist()
+        among = numpy.array(past[-max(window, int(of.sum())) :])
+        want = torch.full((rows,), 0.5, dtype=dtype)
+        if of.any():
+            mid = (scipy.stats.rankdata(among) - 0.5) / len(among)
+            want[of] = torch.tensor(mid[-int(of.sum()) :], dtype=dtype)
+        close(recent(margins, kept), want)
+        seen = [*[torch.nan] * window, *past][-window:]
+        close(recent.margins, torch.tensor(seen), equal_nan=True)
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64, 5000])
+@pytest.mark.parametrize("a", [0.5, 3.0])
+def test_running_draws_follow_beta_at_any_batch_size(rows: int, a: float) -> None:
+    """In distribution, on average, and in the order of the margins."""
+    criterion = PosteriorLoss(BetaPrior(0.6, a, among="running"), label_weight=0.4)
+    generator = torch.Generator().manual_seed(2)
+    margins = 3 * torch.randn(WINDOW + max(1500, rows), generator=generator)
+    criterion(*two_classes(margins[:WINDOW]))
+    targets = torch.cat(
+        [
+            0.4 + criterion.prior(f, y, recent=criterion.recent).on_label
+            for f, y in map(two_classes, margins[WINDOW:].split(rows))
+        ]
+    )
+    b = ((targets - 0.4) / 0.6).numpy()
+    assert scipy.stats.kstest(b, scipy.stats.beta(a, 1).cdf).pvalue > 0.01
+    assert targets.mean().item() == pytest.approx(1 - 0.6 / (a + 1), rel=0.01)
+    assert scipy.stats.spearmanr(b, margins[WINDOW:].numpy()).statistic > 0.999
+    if rows == 1:  # what it is for: the ranks of a batch of one say nothing
+        alone = BetaPrior(0.6, a)
+        draws = [alone(*two_classes(v), generator=generator).on_label for v in margins.split(1)]
+        order = scipy.stats.spearmanr(torch.cat(draws).numpy(), margins.numpy())
+        assert abs(order.statistic) < 0.05
+
+
+@pytest.mark.parametrize("ranked", ["own", "teacher", "confidence"])
+def test_running_order(ranked: str) -> None:
+    """Reversed places, and places that are drawn; each by whoever is asked."""
+    logits, labels, teacher = batch()
+    advice = {"own": None, "teacher": teacher, "confidence": teacher[:, 0]}[ranked]
+    of = {"own": logits.detach(), "teacher": teacher}.get(ranked)
+    margins = teacher[:, 0] if of is None else label_margin(of, labels)
+    u = (scipy.stats.rankdata(margins.numpy()) - 0.5) / B
+    drawn = torch.rand(B, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    for order, places in (
+        ("intact", torch.tensor(u)),
+        ("reversed", 1 - torch.tensor(u)),
+        ("random", drawn),
+    ):
+        prior = BetaPrior(1.0, 2.0, order=order, among="running")  # type: ignore[arg-type]
+        generator = torch.Generator().manual_seed(9)
+        counts = prior(logits, labels, advice, generator=generator, recent=Recent())
+        close(counts.on_label, places.sqrt())
+
+
+def test_evaluation_places_without_remembering() -> None:
+    criterion = beta_smoothing(among="running")
+    criterion(*batch()[:2])
+    before, twin = copy.deepcopy(criterion.state_dict()), copy.deepcopy(criterion)
+    logits, labels, _ = batch()
+    criterion.eval()
+    got = [criterion(logits, labels) for _ in range(2)]
+    close(got[0], twin(logits, labels))
+    assert torch.equal(got[0], got[1])
+    for name, value in criterion.state_dict().items():
+        close(value, before[name], equal_nan=True, rtol=0, atol=0)
+    assert not torch.equal(twin.recent.margins.isnan(), before["recent.margins"].isnan())
+
+
+def test_the_window_resumes() -> None:
+    """By state_dict, exactly; and one that has no window leaves it as it is."""
+    one, other = beta_smoothing(among="running"), beta_smoothing(among="running")
+    one(*batch()[:2])
+    assert set(one.state_dict()) == {"recent.margins", "_extra_state"}
+    assert set(beta_smoothing().state_dict()) == {"_extra_state"}
+    assert not other.load_state_dict(one.state_dict()).missing_keys
+    one.load_state_dict(nn.CrossEntropyLoss().state_dict())
+    one.load_state_dict(beta_smoothing().state_dict())
+    for _ in range(2):
+        logits, labels, _ = batch()
+        want = one(logits, labels)
+        assert torch.equal(other(logits, labels), want)
+        assert want != beta_smoothing(among="running")(logits, labels)
+    assert int((~other.recent.margins.isnan()).sum()) == 3 * B
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own
+def test_running_ranks_compile_in_one_graph() -> None:
+    torch._dynamo.reset()
+    eager = beta_smoothing(among="running")
+    module = copy.deepcopy(eager)
+    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
+    for _ in range(3):
+        logits, labels, teacher = batch()
+        logits = logits.detach().float().requires_grad_()
+        labels[2] = -100
+        for advice in (None, teacher):
+            want = eager(logits, labels, advice)
+            same(compiled(logits, labels, advice), want, logits, rtol=1e-5, atol=1e-6)
+    close(module.recent.margins, eager.recent.margins, equal_nan=True)
+
+
 # ---------------------------------------------------------------- named losses
 
 
@@ -508,7 +719,9 @@ def test_named_losses_are_their_priors() -> None:
     for named, prior, weight in (
         (label_smoothing(0.2), UniformPrior(0.2), 0.8),
         (self_distillation(3.0, 0.3, weighting="map"), TeacherPrior(0.3, 3.0, "map"), 0.7),
+        (label_smoothing(0.2, spread="others"), UniformPrior(0.2, "others"), 0.8),
         (beta_smoothing(0.2, 0.8, draw="quantile"), BetaPrior(0.8, 3.0, "quantile"), 0.2),
+        (beta_smoothing(0.2, 0.8, among="running"), BetaPrior(0.8, 3.0, among="running"), 0.2),
     ):
         assert named.prior == prior
         want = PosteriorLoss(prior, label_weight=weight)(logits, labels, teacher)

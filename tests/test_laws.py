@@ -23,10 +23,16 @@ import softprior
 from softprior import PosteriorLoss, TwoLevel, posterior_loss, priors, soft_labels
 from softprior.counts import Counts, label_probabilities
 from softprior.priors import Prior
+from softprior.recent import Recent
 
 B, K = 7, 5
 GRID: dict[str, list[dict[str, Any]]] = {
-    "uniform": [{"strength": 0.0}, {"strength": 2.5}],
+    "uniform": [
+        {"strength": 0.0},
+        {"strength": 2.5},
+        {"spread": "others"},
+        {"spread": "others", "strength": 2.5},
+    ],
     "teacher": [
         {"strength": 1.0, "temperature": 1.0},
         {"strength": 0.4, "temperature": 0.5, "weighting": "map"},
@@ -39,6 +45,9 @@ GRID: dict[str, list[dict[str, Any]]] = {
         {"order": "random"},
         {"draw": "quantile", "order": "random"},
         {"among": "local"},
+        {"among": "running"},
+        {"among": "running", "order": "reversed", "strength": 1.5},
+        {"among": "running", "order": "random"},
     ],
 }
 CASES = [
@@ -71,8 +80,13 @@ def batch(
     return logits, labels, teacher
 
 
-def ask(prior: Prior, logits: Tensor, labels: Tensor, teacher: Tensor, seed: int = 0) -> Counts:
-    return prior(logits, labels, teacher, generator=torch.Generator().manual_seed(seed))
+def ask(
+    prior: Prior, logits: Tensor, labels: Tensor, teacher: Tensor | None, seed: int | None = 0
+) -> Counts:
+    """With draws of that seed (None: the global ones), and where nothing was seen before."""
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    recent = Recent() if prior.needs_recent else None
+    return prior(logits, labels, teacher, generator=generator, recent=recent)
 
 
 def dense(counts: Counts, labels: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -171,9 +185,9 @@ def test_same_generator_state_same_counts(prior: Prior, kind: str) -> None:
 def test_no_generator_draws_from_the_global_one(prior: Prior) -> None:
     logits, labels, teacher = batch()
     torch.manual_seed(3)
-    first = dense(prior(logits, labels, teacher), labels)
+    first = dense(ask(prior, logits, labels, teacher, seed=None), labels)
     torch.manual_seed(3)
-    assert torch.equal(dense(prior(logits, labels, teacher), labels), first)
+    assert torch.equal(dense(ask(prior, logits, labels, teacher, seed=None), labels), first)
 
 
 def test_without_teacher(prior: Prior) -> None:
@@ -182,10 +196,19 @@ def test_without_teacher(prior: Prior) -> None:
         with pytest.raises(ValueError, match=f"{type(prior).__name__} needs teacher_logits"):
             prior(logits, labels)
     else:
-        assert dense(prior(logits, labels), labels).isfinite().all()
+        assert dense(ask(prior, logits, labels, None), labels).isfinite().all()
 
 
-@pytest.mark.parametrize("label_weight", [0.0, 0.7, 1.0])
+def test_without_window(prior: Prior) -> None:
+    logits, labels, teacher = batch()
+    if prior.needs_recent:
+        with pytest.raises(ValueError, match=f"{type(prior).__name__} ranks among the samples"):
+            prior(logits, labels, teacher)
+    else:
+        assert PosteriorLoss(prior).recent is None
+
+
+@pytest.mark.parametrize("label_weight", [-0.5, 0.0, 0.7, 1.0])
 def test_gradient_is_that_of_the_log_posterior(prior: Prior, label_weight: float) -> None:
     """By torch.distributions: y | z ~ Categorical(z), z ~ Dirichlet(1 + counts)."""
     logits, labels, teacher = batch()
@@ -229,13 +252,15 @@ def test_dense_and_two_level_agree(prior: Prior, kind: str) -> None:
     torch.testing.assert_close(gradient(got.sum(), logits), gradient(want.sum(), logits))
 
 
-@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
-def test_gradcheck(prior: Prior, kind: str, reduction: str) -> None:
+@pytest.mark.parametrize(
+    ("reduction", "label_weight"), [("none", 0.7), ("mean", 0.7), ("sum", 0.7), ("mean", -0.5)]
+)
+def test_gradcheck(prior: Prior, kind: str, reduction: str, label_weight: float) -> None:
     logits, labels, teacher = batch(kind)
     counts = ask(prior, logits, labels, teacher)
 
     def loss(f: Tensor) -> Tensor:
-        return loss_of(f, labels, counts, reduction=reduction)
+        return loss_of(f, labels, counts, label_weight, reduction=reduction)
 
     assert torch.autograd.gradcheck(loss, logits, check_batched_grad=True)
     assert torch.autograd.gradgradcheck(loss, logits, check_batched_grad=True)
@@ -316,10 +341,8 @@ def test_reductions(prior: Prior, kind: str) -> None:
 def test_one_hot_probabilities_are_class_indices(prior: Prior) -> None:
     logits, labels, teacher = batch()
     onehot = label_probabilities(labels, K, torch.float64)
-    criterion = PosteriorLoss(prior, reduction="none")
-    got = criterion(logits, onehot, teacher)
-    criterion.generator.manual_seed(0)
-    want = criterion(logits, labels, teacher)
+    got = PosteriorLoss(prior, reduction="none")(logits, onehot, teacher)
+    want = PosteriorLoss(prior, reduction="none")(logits, labels, teacher)
     torch.testing.assert_close(got, want)
     torch.testing.assert_close(gradient(got.sum(), logits), gradient(want.sum(), logits))
 

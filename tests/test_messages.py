@@ -232,9 +232,6 @@ def test_one_confidence_per_sample(t: Tensor, error: type[Exception], message: s
         ("strength", ConfidencePenalty),
         ("temperature", lambda v: TeacherPrior(temperature=v)),
         ("a", lambda v: BetaPrior(a=v)),
-        ("label_weight", lambda v: PosteriorLoss(None, label_weight=v)),
-        ("label_weight", lambda v: posterior_loss(logits(), labels(), COUNTS, label_weight=v)),
-        ("label_weight", lambda v: soft_labels(labels(), COUNTS, label_weight=v, num_classes=K)),
         ("smoothing", label_smoothing),
         ("smoothing", beta_smoothing),
         ("temperature", self_distillation),
@@ -262,6 +259,22 @@ def test_numbers_out_of_range(name: str, make: Callable[[Any], Any], bad: Any) -
         make(bad)
 
 
+@pytest.mark.parametrize("bad", [-1.1, nan, inf, -inf, "0.1", None, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda v: PosteriorLoss(None, label_weight=v),
+        lambda v: posterior_loss(logits(), labels(), COUNTS, label_weight=v),
+        lambda v: soft_labels(labels(), COUNTS, label_weight=v, num_classes=K),
+    ],
+)
+def test_label_weights_out_of_range(make: Callable[[Any], Any], bad: Any) -> None:
+    message = rf"^label_weight must be a number in \[-1, inf\), got {bad!r}$"
+    with pytest.raises(ValueError, match=message):
+        make(bad)
+    make(-1)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -276,13 +289,22 @@ def test_numbers_that_must_not_be_zero(make: Callable[[], Any]) -> None:
         make()
 
 
-@pytest.mark.parametrize(
-    "make",
-    [label_smoothing, lambda v: self_distillation(weight=v), lambda v: beta_smoothing(0.1, v)],
-)
+@pytest.mark.parametrize("make", [label_smoothing, lambda v: beta_smoothing(0.1, v)])
 def test_weights_above_one(make: Callable[[float], Any]) -> None:
     with pytest.raises(ValueError, match=r"must be a number in [\[(]0, 1\], got 1.5"):
         make(1.5)
+
+
+def test_distillation_weights_above_two() -> None:
+    self_distillation(weight=2)
+    with pytest.raises(ValueError, match=r"weight must be a number in \[0, 2\], got 2.5"):
+        self_distillation(weight=2.5)
+
+
+def test_ranks_among_the_samples_seen_last_want_somebody_who_keeps_them() -> None:
+    message = r"BetaPrior ranks among .* got recent=None; use softprior.PosteriorLoss\(prior\)"
+    with pytest.raises(ValueError, match=message):
+        BetaPrior(among="running")(logits(), labels())
 
 
 def test_more_smoothing_than_strength() -> None:
@@ -332,7 +354,14 @@ def test_matching_wants_indices() -> None:
         ),
         (
             lambda: BetaPrior(among="globally"),  # type: ignore[arg-type]
-            "unknown among 'globally': did you mean 'global'? known are 'global', 'local'",
+            (
+                "unknown among 'globally': did you mean 'global'? known are 'global', 'local', "
+                "'running'"
+            ),
+        ),
+        (
+            lambda: UniformPrior(spread="other"),  # type: ignore[arg-type]
+            "unknown spread 'other': did you mean 'others'? known are 'others', 'all'",
         ),
         (
             lambda: TeacherPrior(weighting="mop"),  # type: ignore[arg-type]
@@ -376,7 +405,8 @@ def test_autocast_lets_a_scaler_see_the_infinity() -> None:
 def test_values_are_not_read_off_the_cpu() -> None:
     """Shapes are still checked: nothing here would stall an accelerator."""
     f = logits(device=META).requires_grad_()
-    for criterion in (label_smoothing(), beta_smoothing(), self_distillation()):
+    running = beta_smoothing(among="running").to(META)
+    for criterion in (label_smoothing(), beta_smoothing(), self_distillation(), running):
         loss = criterion(f, labels().to(META), logits(device=META))
         assert loss.shape == ()
         loss.backward()

@@ -39,7 +39,8 @@ def student() -> nn.Sequential:
 
 def made(kind: type[Teacher], options: dict[str, Any], network: nn.Module) -> Teacher:
     """A teacher by the names of what its constructor needs."""
-    known = {"network": network, "size": N, "num_classes": K}
+    votes = torch.randn(N, K, generator=torch.Generator().manual_seed(0))
+    known = {"network": network, "size": N, "num_classes": K, "logits": votes}
     wanted = inspect.signature(kind).parameters
     return kind(**{**{k: v for k, v in known.items() if k in wanted}, **options})
 

@@ -14,21 +14,25 @@ from softprior.priors import BetaPrior, TeacherPrior, UniformPrior
 
 
 def label_smoothing(
-    smoothing: float = 0.15, *, reduction: Reduction = "mean", ignore_index: int = -100
+    smoothing: float = 0.15,
+    *,
+    spread: Literal["all", "others"] = "all",
+    reduction: Reduction = "mean",
+    ignore_index: int = -100,
 ) -> PosteriorLoss:
     """Label smoothing: ``smoothing / K`` on every class, the rest on the label.
 
         loss = (1 - s) · CE(y, z) + s · CE(1/K, z)
 
-    The same as ``nn.CrossEntropyLoss(label_smoothing=smoothing)``. For ``1 - ε`` on the label
-    and ``ε / (K - 1)`` elsewhere pass ``matching.uniform_smoothing(ε, K)``.
+    The same as ``nn.CrossEntropyLoss(label_smoothing=smoothing)``. ``spread="others"`` is the
+    paper's code: ``1 - smoothing`` on the label, ``smoothing / (K - 1)`` on every other class.
 
     >>> label_smoothing(0.15)
-    PosteriorLoss(UniformPrior(strength=0.15), label_weight=0.85, reduction='mean')
+    PosteriorLoss(UniformPrior(strength=0.15, spread='all'), label_weight=0.85, reduction='mean')
     """
     checks.number("smoothing", smoothing, 0, 1)
     return PosteriorLoss(
-        UniformPrior(smoothing),
+        UniformPrior(smoothing, spread),
         label_weight=1 - smoothing,
         reduction=reduction,
         ignore_index=ignore_index,
@@ -47,13 +51,14 @@ def self_distillation(
 
         loss = (1 - w) · CE(y, z) + w · CE(softmax(teacher_logits / T), z)
 
-    A weight above 1 (useful under label noise) is :class:`PosteriorLoss` with a
-    :class:`TeacherPrior` and a label weight of one's own: it must not be negative here.
+    Under much label noise the best weight is above 1 (Das & Sanghavi, ICML 2023): up to 2 it may
+    be. The label then counts against itself, and the loss has no lower bound for samples to
+    whose label the teacher gives less than ``(w - 1) / w``.
 
     >>> self_distillation(temperature=4.0, weight=0.4).label_weight
     0.6
     """
-    checks.number("weight", weight, 0, 1)
+    checks.number("weight", weight, 0, 2)
     return PosteriorLoss(
         TeacherPrior(weight, temperature, weighting),
         label_weight=1 - weight,
@@ -67,6 +72,7 @@ def beta_smoothing(
     weight: float = 0.6,
     *,
     draw: Literal["random", "quantile"] = "random",
+    among: Literal["global", "local", "running"] = "global",
     reduction: Reduction = "mean",
     ignore_index: int = -100,
     seed: int = 0,
@@ -79,14 +85,14 @@ def beta_smoothing(
     Without a third argument samples are ranked by the student's own logits; pass an EMA's or
     a memory's ``teacher_logits`` to rank by theirs. The draws come from the criterion's own
     generator, which ``torch.manual_seed`` does not touch: pass ``seed=...`` for those of
-    another run.
+    another run. Batches of a few samples rank too few: pass ``among="running"``.
 
     >>> beta_smoothing(0.15, weight=0.6).prior
     BetaPrior(strength=0.6, a=3.0, draw='random', order='intact', among='global')
     """
     checks.number("weight", weight, 0, 1, open_low=True)
     return PosteriorLoss(
-        BetaPrior.matching(smoothing, strength=weight, draw=draw),
+        BetaPrior.matching(smoothing, strength=weight, draw=draw, among=among),
         label_weight=1 - weight,
         reduction=reduction,
         ignore_index=ignore_index,

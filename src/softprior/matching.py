@@ -20,7 +20,8 @@ def uniform_smoothing(smoothing: float, num_classes: int) -> float:
     Reaches ``ε = (K - 1) / K``, where s = 1 and every class has target 1 / K.
 
     PyTorch spreads ``s / K`` over all classes, the label included; the paper's code gives
-    ``1 - ε`` to the label and ``ε / (K - 1)`` to every other class.
+    ``1 - ε`` to the label and ``ε / (K - 1)`` to every other class. The latter is also
+    ``UniformPrior(ε, spread="others")``, which needs no K.
 
     >>> round(uniform_smoothing(0.15, 10), 6)
     0.166667
@@ -108,6 +109,31 @@ def teacher_temperature(
             (middle, high) if (amount(middle) <= smoothing) == below[last] else (low, middle)
         )
     return math.exp((low + high) / 2)
+
+
+def penalty_weight(smoothing: float, num_classes: int) -> float:
+    """The confidence penalty's λ whose optimum on one sample is ``p = 1 - ε`` on the label.
+
+    The loss ``-log p_y - λ H(p)`` is smallest, with ``(1 - p)/(K - 1)`` on every other class, where
+
+        λ = 1 / (p · log(p (K - 1) / (1 - p))),    p = 1 - ε
+
+    so that a network that fits every sample as well as the loss wants it is as smooth as with
+    the other methods. Needs ``ε < (K - 1)/K``. Source: ours.
+
+    >>> round(penalty_weight(0.15, 10), 4)
+    0.2992
+    """
+    _amount(smoothing, num_classes)
+    checks.number("smoothing", smoothing, 0, (num_classes - 1) / num_classes, open_low=True)
+    p = 1 - smoothing
+    odds = p * (num_classes - 1) / smoothing
+    if odds <= 1:
+        raise ValueError(
+            f"smoothing must be below (K - 1)/K = {1 - 1 / num_classes:g}, got {smoothing!r}: no "
+            "penalty makes the label less likely than the other classes"
+        )
+    return 1 / (p * math.log(odds))
 
 
 def _amount(smoothing: float, num_classes: int, name: str = "smoothing") -> None:

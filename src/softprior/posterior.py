@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from softprior import checks, kernel
 from softprior.counts import Counts, TwoLevel, check_counts, label_probabilities
+from softprior.recent import Recent
 
 Reduction = kernel.Reduction
 REDUCTIONS = ("none", "mean", "sum")
@@ -50,12 +51,17 @@ def posterior_loss(
     With ``label_weight=1`` it is the MAP objective; with ``label_weight + Σ counts = 1`` the
     usual mix ``(1 - w)·CE(y, z) + w·CE(π, z)`` on the usual loss scale.
 
+    A negative label weight is a soft weight w above 1, the best one under much label noise (Das &
+    Sanghavi, ICML 2023). The formula is linear in it and stays right, but the posterior reading
+    ends, and where ``label_weight + counts_y < 0`` the loss has no lower bound: it falls
+    for ever as z_y → 0.
+
     Args:
         logits: (B, K), any floating dtype. Half precision is accumulated in float32.
         labels: class indices (B,) or class probabilities (B, K), as in
             :class:`torch.nn.CrossEntropyLoss`.
         counts: pseudo-counts ≥ 0: dense (B, K), or two-level (:class:`softprior.TwoLevel`).
-        label_weight: weight of the real label, ≥ 0; 0 leaves the imaginary labels alone.
+        label_weight: weight of the real label, ≥ -1; 0 leaves the imaginary labels alone.
         reduction: ``"none"`` gives one loss per sample (B,), 0 where ignored; ``"sum"`` adds
             them; ``"mean"`` divides the sum by the number of samples that are not ignored
             (by 1 when all are: the loss is then 0, not NaN), never by a sum of weights. For
@@ -78,7 +84,7 @@ def posterior_loss(
     """
     checks.logits_matrix(logits)
     checks.choice("reduction", reduction, REDUCTIONS)
-    checks.number("label_weight", label_weight, 0)
+    checks.number("label_weight", label_weight, -1)
     labels = checks.class_labels(logits, labels, ignore_index)
     check_counts(logits, counts)
     return kernel.loss(logits, labels, counts, label_weight, reduction)
@@ -96,21 +102,23 @@ def soft_labels(
         target_i = (label_weight · onehot(y_i) + counts_i) / (label_weight + Σ_c counts_{i,c})
 
     ``posterior_loss`` is smallest where ``softmax(logits) = target`` (paper, amortized MAP view).
+    With a negative label weight the target on the label can be negative: the rows sum to 1, but
+    are no probabilities, and the loss has no minimum.
 
     Args:
         labels: class indices (B,) or class probabilities (B, K).
         counts: dense (B, K) or two-level.
-        label_weight: weight of the real label, ≥ 0.
+        label_weight: weight of the real label, ≥ -1.
         num_classes: K; needed only where neither labels nor counts show it.
 
     Returns:
-        (B, K), rows sum to 1; NaN where a row has neither label weight nor counts.
+        (B, K), rows sum to 1; NaN where ``label_weight + Σ counts`` of a row is not above 0.
         In the default dtype, or a wider one that labels or counts come in.
 
     >>> soft_labels(torch.tensor([1]), TwoLevel(0.1, 0.1), label_weight=0.8, num_classes=2)
     tensor([[0.1000, 0.9000]])
     """
-    checks.number("label_weight", label_weight, 0)
+    checks.number("label_weight", label_weight, -1)
     checks.tensor(labels, "labels")
     dtype = torch.get_default_dtype()
     for given in (labels, *(counts if isinstance(counts, TwoLevel) else (counts,))):
@@ -132,7 +140,8 @@ def soft_labels(
     check_counts(like, counts)
     dense = counts if isinstance(counts, Tensor) else counts.dense(labels, num_classes, dtype)
     target = label_weight * label_probabilities(labels, num_classes, dtype) + dense
-    return target / target.sum(-1, keepdim=True)
+    total = target.sum(-1, keepdim=True)
+    return torch.where(total > 0, target / total, torch.nan)
 
 
 class PosteriorLoss(nn.Module):
@@ -143,11 +152,16 @@ class PosteriorLoss(nn.Module):
 
     Args:
         prior: a :class:`softprior.Prior`; None is plain cross-entropy.
-        label_weight: weight of the real label (1: MAP objective; ``1 - strength``: the mix).
+        label_weight: weight of the real label (1: MAP objective; ``1 - strength``: the mix),
+            ≥ -1; what a negative one means is said at :func:`posterior_loss`.
         reduction, ignore_index: as in :func:`posterior_loss`.
         seed: seeds the criterion's own generator, from which random priors draw. Its state is
             part of ``state_dict()``, so a resumed run goes on with the same draws; a state of
             another criterion, which lacks it, leaves the generator as it is.
+
+    For a prior that ranks among the samples seen last (``BetaPrior(among="running")``) the
+    criterion keeps their margins, ``recent``, as part of ``state_dict()``. It remembers in training
+    mode only: after ``criterion.eval()`` it places a batch among them and forgets it.
 
     >>> from softprior import BetaPrior
     >>> criterion = PosteriorLoss(BetaPrior(strength=0.6, a=3), label_weight=0.4)
@@ -166,7 +180,7 @@ class PosteriorLoss(nn.Module):
     ) -> None:
         super().__init__()
         checks.choice("reduction", reduction, REDUCTIONS)
-        checks.number("label_weight", label_weight, 0)
+        checks.number("label_weight", label_weight, -1)
         if prior is not None and (isinstance(prior, type) or not callable(prior)):
             raise TypeError(
                 f"prior must be a softprior Prior or None, got {prior!r}; "
@@ -178,6 +192,7 @@ class PosteriorLoss(nn.Module):
         self.ignore_index = ignore_index
         # On the CPU whatever the device: the same draws everywhere, and B floats travel cheaply.
         self.generator = torch.Generator().manual_seed(seed)
+        self.recent = Recent() if getattr(prior, "needs_recent", False) else None
 
     def forward(
         self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
@@ -186,7 +201,8 @@ class PosteriorLoss(nn.Module):
         labels = checks.class_labels(logits, labels, self.ignore_index)
         counts: Counts = TwoLevel(0.0, 0.0)
         if self.prior is not None:
-            counts = self.prior(logits, labels, teacher_logits, generator=self.generator)
+            window: dict[str, Any] = {} if self.recent is None else {"recent": self.recent}
+            counts = self.prior(logits, labels, teacher_logits, generator=self.generator, **window)
             check_counts(logits, counts, values=False)
         return kernel.loss(logits, labels, counts, self.label_weight, self.reduction)
 

@@ -22,15 +22,20 @@ from softprior.diagnostics.calibration import (
     rms_calibration_debiased,
 )
 from softprior.diagnostics.diversity import confidence_diversity, saturated_share, tied_share
+from softprior.diagnostics.intervals import EceInterval, ece_interval
 from softprior.diagnostics.scores import accuracy, brier, nll
+from softprior.diagnostics.selective import RiskCoverage, aurc, excess_aurc, risk_coverage
 from softprior.diagnostics.temperature import fit_temperature, temperature_scaling
 from softprior.diagnostics.uncertainty import confidence_variance, predictive_uncertainty
 
 __all__ = [
     "DEFAULT",
     "Diagnostic",
+    "EceInterval",
     "Reliability",
+    "RiskCoverage",
     "accuracy",
+    "aurc",
     "brier",
     "confidence_diversity",
     "confidence_variance",
@@ -38,11 +43,14 @@ __all__ = [
     "ece",
     "ece_classwise",
     "ece_equal_mass",
+    "ece_interval",
     "ece_with_bins",
+    "excess_aurc",
     "fit_temperature",
     "nll",
     "predictive_uncertainty",
     "reliability",
+    "risk_coverage",
     "rms_calibration_debiased",
     "saturated_share",
     "temperature_scaling",
@@ -57,6 +65,7 @@ DEFAULT: tuple[Diagnostic, ...] = (
     nll,
     brier,
     ece_with_bins,
+    aurc,
     predictive_uncertainty,
     confidence_diversity,
     confidence_variance,
@@ -70,7 +79,7 @@ def diagnose(
 ) -> dict[str, float]:
     """All diagnostics of a set of predictions by name, after ``n`` and ``classes``.
 
-    By default: accuracy, nll, brier, ece and ece_bins, predictive_uncertainty,
+    By default: accuracy, nll, brier, ece and ece_bins, aurc, predictive_uncertainty,
     confidence_diversity, confidence_variance, tied_share, and temperature, nll_scaled and
     ece_scaled. The temperature is fitted on these very samples: in-sample, one parameter.
     Fractions, not percent; entropies and NLL in nats. confidence_diversity is ``-inf`` where

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from softprior import checks
 from softprior.counts import Counts
+from softprior.recent import Recent
 
 
 @dataclass(frozen=True)
@@ -33,11 +34,16 @@ class Prior(ABC):
     Attributes:
         strength: pseudo-counts per sample, ≥ 0 (the paper's β). With a label weight of
             ``1 - strength`` the loss is the usual mix and ``strength`` its soft weight w.
+        fixed_total: whether the counts of each sample add up to ``strength``.
+        needs_teacher: whether it cannot do without teacher logits.
+        needs_recent: whether it ranks among the samples seen last. Its :meth:`counts` then takes
+            a fifth argument, ``recent``.
     """
 
     strength: float
     fixed_total: ClassVar[bool] = True
     needs_teacher: ClassVar[bool] = False
+    needs_recent: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         checks.number("strength", self.strength, 0)
@@ -49,6 +55,7 @@ class Prior(ABC):
         teacher_logits: Tensor | None = None,
         *,
         generator: torch.Generator | None = None,
+        recent: Recent | None = None,
     ) -> Counts:
         """Pseudo-counts for a batch, without gradient.
 
@@ -58,9 +65,10 @@ class Prior(ABC):
             teacher_logits: logits or log-probabilities (B, K) of whoever advises; for priors
                 that only rank, also one confidence per sample (B,).
             generator: a CPU generator for random priors; None draws from torch's global one.
+            recent: the window of a prior with ``needs_recent``, else not used.
 
         Raises:
-            ValueError: where the prior needs a teacher and there is none.
+            ValueError: where the prior needs a teacher, or a window, and there is none.
         """
         if self.needs_teacher and teacher_logits is None:
             raise ValueError(
@@ -68,8 +76,14 @@ class Prior(ABC):
                 "criterion(logits, labels, teacher_logits) with the logits of a teacher "
                 "(softprior.FrozenTeacher, EMATeacher or MemoryTeacher)"
             )
+        if self.needs_recent and recent is None:
+            raise ValueError(
+                f"{type(self).__name__} ranks among the samples seen last and keeps no state: "
+                "got recent=None; use softprior.PosteriorLoss(prior), which keeps them for it"
+            )
+        window: dict[str, Any] = {"recent": recent} if self.needs_recent else {}
         with torch.no_grad():
-            return self.counts(logits.detach(), labels, teacher_logits, generator)
+            return self.counts(logits.detach(), labels, teacher_logits, generator, **window)
 
     @abstractmethod
     def counts(

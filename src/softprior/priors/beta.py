@@ -12,6 +12,7 @@ from softprior import checks, gathering
 from softprior.counts import Counts, TwoLevel
 from softprior.margin import label_margin
 from softprior.priors.base import Prior
+from softprior.recent import Recent
 
 
 @dataclass(frozen=True)
@@ -34,17 +35,29 @@ class BetaPrior(Prior):
     leave the other samples' draws as they are), and with generators in the same state
     (:class:`softprior.PosteriorLoss` of the same seed).
 
+    That b depends on the batch: in a batch of one, the most and the least confident sample of a
+    data set draw alike. ``among="running"`` ranks among the last 4096 samples seen instead,
+    whatever the batch size and however many batches a step accumulates:
+
+        b_i = u_i^(1/a),    u_i: the place in (0, 1) of :class:`softprior.recent.Recent`
+
+    The window is kept by :class:`softprior.PosteriorLoss`: a prior has no state. It is one window
+    for all processes, which ask together as above.
+
     Args:
         strength: pseudo-counts per sample, ≥ 0 (w of the usual mix).
         a: first shape parameter of Beta(a, 1), > 0; mean of b is a / (a + 1).
         draw: ``"random"``, or ``"quantile"``: ``b_r = ((r - 1/2) / m)^(1/a)``, no randomness.
+            Without meaning for ``"running"``: of n draws the r-th is the quantile to within
+            about 1/√n, and n is large.
         order: ``"intact"``; controls: ``"random"`` or ``"reversed"``.
         among: ``"global"`` ranks the batches of all processes together; ``"local"`` each
-            process's own, with nothing sent (give each its own seed, or all draw the same).
-            Code that is being compiled is always local.
+            process's own, with nothing sent (give each its own seed, or all draw the same);
+            ``"running"`` among the samples seen last by all processes.
+            Code that is being compiled sends nothing.
 
     Source: paper (Beta smoothing); quantile draws, own-logit ranks, class
-    probabilities as labels, many processes: ours.
+    probabilities as labels, many processes, running ranks: ours.
 
     >>> prior = BetaPrior(strength=1.0, a=1.0, draw="quantile")
     >>> logits = torch.tensor([[3.0, 0.0], [0.0, 0.0]])
@@ -56,14 +69,18 @@ class BetaPrior(Prior):
     a: float = 3.0
     draw: Literal["random", "quantile"] = "random"
     order: Literal["intact", "random", "reversed"] = "intact"
-    among: Literal["global", "local"] = "global"
+    among: Literal["global", "local", "running"] = "global"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         checks.number("a", self.a, 0, open_low=True)
         checks.choice("draw", self.draw, ("random", "quantile"))
         checks.choice("order", self.order, ("intact", "random", "reversed"))
-        checks.choice("among", self.among, ("global", "local"))
+        checks.choice("among", self.among, ("global", "local", "running"))
+
+    @property
+    def needs_recent(self) -> bool:  # type: ignore[override]
+        return self.among == "running"
 
     @classmethod
     def matching(
@@ -73,7 +90,7 @@ class BetaPrior(Prior):
         strength: float = 0.6,
         draw: Literal["random", "quantile"] = "random",
         order: Literal["intact", "random", "reversed"] = "intact",
-        among: Literal["global", "local"] = "global",
+        among: Literal["global", "local", "running"] = "global",
     ) -> BetaPrior:
         """The prior whose average true-class target is ``1 - smoothing``: ``a = strength/ε - 1``.
 
@@ -98,16 +115,21 @@ class BetaPrior(Prior):
         labels: Tensor,
         teacher_logits: Tensor | None,
         generator: torch.Generator | None,
+        recent: Recent | None = None,
     ) -> Counts:
         dtype = torch.promote_types(logits.dtype, torch.float32)
         kept = checks.kept(labels)
         margins = self._margins(logits, labels, teacher_logits, kept)
-        if self.among == "global" and gathering.processes() > 1:
+        shared = self.among != "local" and gathering.processes() > 1
+        if shared:
             mask = torch.ones_like(margins) if kept is None else kept.to(margins.dtype)
             margins, mask = gathering.whole(torch.stack([margins, mask], 1)).unbind(1)
-            b = gathering.own(self._handed_out(margins, mask.bool(), dtype, generator))
-        else:
+            kept = mask.bool()
+        if recent is None:
             b = self._handed_out(margins, kept, dtype, generator)
+        else:
+            b = self._placed(margins, kept, dtype, generator, recent)
+        b = gathering.own(b) if shared else b
         return TwoLevel(self.strength * b, self.strength / (logits.shape[1] - 1) * (1 - b))
 
     def _margins(
@@ -137,8 +159,7 @@ class BetaPrior(Prior):
         """
         rows, device = len(margins), margins.device
         if "random" in (self.draw, self.order):
-            # In float64 whatever the logits: the same draws in every precision.
-            luck = torch.rand(rows, generator=generator, dtype=torch.float64).to(dtype).to(device)
+            luck = _luck(margins, dtype, generator)
         ranked = luck if self.order == "random" else margins
         order = ranked.argsort(stable=True, descending=self.order == "reversed")
         if kept is not None:
@@ -151,3 +172,25 @@ class BetaPrior(Prior):
             u = (luck if kept is None else luck.masked_fill(~kept, 0.0)).sort().values
         b = u ** (1 / self.a)
         return torch.empty_like(b).scatter_(0, order, b)
+
+    def _placed(
+        self,
+        margins: Tensor,
+        kept: Tensor | None,
+        dtype: torch.dtype,
+        generator: torch.Generator | None,
+        recent: Recent,
+    ) -> Tensor:
+        """b by the place among the samples seen last; ignored ones take a filler."""
+        if self.order == "random":  # nobody's margin is known, nor remembered
+            u = _luck(margins, dtype, generator)
+        else:
+            u = recent(margins, kept).to(dtype)
+            u = 1 - u if self.order == "reversed" else u
+        return u ** (1 / self.a)
+
+
+def _luck(like: Tensor, dtype: torch.dtype, generator: torch.Generator | None) -> Tensor:
+    """Uniform draws (B,), in float64 whatever the logits: the same ones in every precision."""
+    luck = torch.rand(len(like), generator=generator, dtype=torch.float64)
+    return luck.to(dtype).to(like.device)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from softprior import checks
 from softprior.counts import Counts, TwoLevel
 from softprior.priors.base import Prior
 
@@ -15,19 +17,36 @@ from softprior.priors.base import Prior
 class UniformPrior(Prior):
     """The same few imaginary labels for every class and every sample: label smoothing.
 
-        counts_c = strength / K
+        counts_c = strength / K                            with spread="all"
+        counts_c = strength / (K - 1) · (1 - onehot(y)_c)  with spread="others"
 
-    With label weight ``1 - strength`` the loss equals
+    "all" is PyTorch's convention. With label weight ``1 - strength`` the loss equals
     ``torch.nn.functional.cross_entropy(..., label_smoothing=strength)``; with label weight 1
     it is ``1 + strength`` times the loss with ``label_smoothing = strength / (1 + strength)``.
-    For the other convention (``1 - ε`` on the label, ``ε / (K - 1)`` on every other class) use
-    :func:`softprior.matching.uniform_smoothing`. Source: paper (amortized MAP view).
+
+    "others" is that of the paper's code: with strength ε and label weight ``1 - ε`` the target is
+    ``1 - ε`` on the label and ``ε / (K - 1)`` on every other class, which is PyTorch's at
+    :func:`softprior.matching.uniform_smoothing` of ε. Class probabilities q as labels take the
+    place of onehot(y): ``counts_c = strength · (1 - q_c) / (K - 1)``.
+
+    Args:
+        strength: pseudo-counts per sample, ≥ 0.
+        spread: ``"all"`` classes get their share, or all ``"others"`` than the label.
+
+    Source: paper (amortized MAP view; "others": its official code); class probabilities: ours.
 
     >>> UniformPrior(0.15)
-    UniformPrior(strength=0.15)
+    UniformPrior(strength=0.15, spread='all')
+    >>> UniformPrior(0.2, "others")(torch.zeros(1, 3), torch.tensor([0]))
+    TwoLevel(on_label=0.0, elsewhere=0.1)
     """
 
     strength: float = 0.15
+    spread: Literal["all", "others"] = "all"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.choice("spread", self.spread, ("all", "others"))
 
     def counts(
         self,
@@ -36,5 +55,7 @@ class UniformPrior(Prior):
         teacher_logits: Tensor | None,
         generator: torch.Generator | None,
     ) -> Counts:
+        if self.spread == "others":
+            return TwoLevel(0.0, self.strength / (logits.shape[1] - 1))
         each = self.strength / logits.shape[1]
         return TwoLevel(each, each)

@@ -9,8 +9,9 @@ from softprior.teachers.base import Teacher
 from softprior.teachers.ema import EMATeacher
 from softprior.teachers.frozen import FrozenTeacher
 from softprior.teachers.memory import MemoryTeacher
+from softprior.teachers.stored import StoredTeacher
 
-__all__ = ["EMATeacher", "FrozenTeacher", "MemoryTeacher", "Teacher", "found"]
+__all__ = ["EMATeacher", "FrozenTeacher", "MemoryTeacher", "StoredTeacher", "Teacher", "found"]
 
 
 def found() -> dict[str, type[Teacher]]:
