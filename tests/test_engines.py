@@ -74,6 +74,21 @@ def test_a_worker_that_dies_is_reported_and_replaced(tmp_path: Path) -> None:
     assert store.get(short) is not None
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux pins processes")
+def test_each_worker_has_a_core_of_its_own(tmp_path: Path) -> None:
+    mine = os.sched_getaffinity(0)
+    seen: dict[int, set[int]] = {}
+
+    def look(recipe: Recipe, event: str) -> None:
+        seen.update({pid: os.sched_getaffinity(pid) for pid in _children()})
+
+    LocalEngine().run([replace(BASE, seed=seed) for seed in range(4)], Store(tmp_path), look)
+    assert seen
+    assert all(len(cores) == 1 and cores <= mine for cores in seen.values())
+    assert len({min(cores) for cores in seen.values()}) == len(seen)
+    assert os.sched_getaffinity(0) == mine
+
+
 def _children() -> list[int]:
     """Worker processes started by this one."""
     found = []

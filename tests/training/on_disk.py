@@ -15,9 +15,9 @@ from PIL import Image
 
 
 def numbered(k: int, size: tuple[int, int] = (32, 32), mode: str = "RGB") -> Image.Image:
-    """An image whose first pixel says which it is (k < 65,536); (height, width)."""
+    """Noise, in which the first two pixels say which it is (k < 65,536); (height, width)."""
     channels = 3 if mode == "RGB" else 1
-    pixels = np.full((*size, channels), 100, np.uint8)
+    pixels = np.random.default_rng(k).integers(256, size=(*size, channels), dtype=np.uint8)
     pixels[0, 0] = k % 256
     pixels[0, 1] = k // 256
     return Image.fromarray(pixels if mode == "RGB" else pixels[:, :, 0])
@@ -80,3 +80,17 @@ def write_images(folder: Path, ks: Sequence[int], kind: str = "png") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for k in ks:
         numbered(k).save(folder / f"{k:04d}.{kind}")
+
+
+def tiny_imagenet(folder: Path) -> Path:
+    """The original layout: wnids.txt in no order, validation labels in a text file."""
+    wnids = ["n03", "n01", "n02"]
+    for c, wnid in enumerate(wnids):
+        write_images(folder / "train" / wnid / "images", range(10 * c, 10 * c + 10), "JPEG")
+        (folder / "train" / wnid / f"{wnid}_boxes.txt").write_text("0 0 1 1")
+    (folder / "wnids.txt").write_text("\n".join(wnids) + "\n")
+    write_images(folder / "val" / "images", range(40, 46), "JPEG")
+    lines = [f"{k:04d}.JPEG\t{wnids[k % 3]}\t0\t0\t9\t9\n" for k in (41, 40, 42, 43, 44, 45)]
+    (folder / "val" / "val_annotations.txt").write_text("".join(lines))
+    write_images(folder / "test" / "images", range(50, 53), "JPEG")
+    return folder

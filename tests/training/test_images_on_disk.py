@@ -9,10 +9,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-from on_disk import cifar, encoded, identity, numbered, write_images, write_parquet
+from on_disk import (
+    cifar,
+    encoded,
+    identity,
+    numbered,
+    tiny_imagenet,
+    write_images,
+    write_parquet,
+)
 from PIL import Image, ImageOps
 
-from softprior.training.images import Dataset, load, memory
+from softprior.training.images import Dataset, load
 from softprior.training.images.decode import WORTH_THREADS
 
 
@@ -230,24 +238,6 @@ def test_every_kind_of_colour_becomes_rgb_and_is_counted(tmp_path: Path) -> None
     assert "\n" not in d.told
 
 
-def test_too_much_for_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cifar(tmp_path)
-    monkeypatch.setattr(memory, "available", lambda: 2 * 80 * 32 * 32 * 3 - 1)
-    fails(
-        tmp_path,
-        "80 images of 32 × 32 × 3 take 0 MiB, more than half of the .*: lower",
-        MemoryError,
-    )
-    monkeypatch.setattr(memory, "available", lambda: 2 * 80 * 32 * 32 * 3)
-    read(tmp_path)
-    monkeypatch.setattr(memory, "available", lambda: None)  # not told: not checked
-    read(tmp_path)
-
-
-def test_memory_is_told_here() -> None:
-    assert (memory.available() or 0) > 2**20
-
-
 # --- image folders -----------------------------------------------------------------------------
 
 
@@ -270,20 +260,6 @@ def test_a_folder_of_classes_alone(tmp_path: Path) -> None:
     d = read(tmp_path)
     assert d.test.labels.bincount().tolist() == [2] * 3
     assert "no test part" in d.told
-
-
-def tiny_imagenet(folder: Path) -> Path:
-    """The original layout: wnids.txt in no order, validation labels in a text file."""
-    wnids = ["n03", "n01", "n02"]
-    for c, wnid in enumerate(wnids):
-        write_images(folder / "train" / wnid / "images", range(10 * c, 10 * c + 10), "JPEG")
-        (folder / "train" / wnid / f"{wnid}_boxes.txt").write_text("0 0 1 1")
-    (folder / "wnids.txt").write_text("\n".join(wnids) + "\n")
-    write_images(folder / "val" / "images", range(40, 46), "JPEG")
-    lines = [f"{k:04d}.JPEG\t{wnids[k % 3]}\t0\t0\t9\t9\n" for k in (41, 40, 42, 43, 44, 45)]
-    (folder / "val" / "val_annotations.txt").write_text("".join(lines))
-    write_images(folder / "test" / "images", range(50, 53), "JPEG")
-    return folder
 
 
 def test_tiny_imagenet_as_it_is_distributed(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ METHODS = {
     "penalty": replace(BASE, confidence_penalty=0.1),
     "uniform": replace(BASE, prior=UniformPrior(), label_weight=0.85),
     "beta, own logits": BETA,
+    "beta, running": replace(BETA, prior=BetaPrior(among="running")),
     "beta, quantiles": replace(BETA, prior=BetaPrior(draw="quantile")),
     "beta, random order": replace(BETA, prior=BetaPrior(order="random")),
     "beta, ema": replace(BETA, teacher="ema"),
@@ -34,7 +35,9 @@ METHODS = {
     "teacher, memory": replace(BASE, **TAUGHT, teacher="memory", epochs=2),
     "teacher, ema": replace(BASE, **TAUGHT, teacher="ema"),
     "teacher, frozen": replace(BASE, **TAUGHT, teacher=replace(BASE, initialisation=1)),
+    "accumulated": replace(BASE, accumulate=3),
 }
+STORED = replace(METHODS["teacher, frozen"], votes="stored")
 LOCAL = replace(BETA, prior=BetaPrior(among="local"))
 SCRIPT = """
 import json, sys, torch
@@ -61,7 +64,7 @@ def start(recipes: list[Recipe], folder: Path, checkpoint_every: float) -> subpr
 def together(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Every method, trained by two processes."""
     folder = tmp_path_factory.mktemp("together") / "runs"
-    process = start([*METHODS.values(), LOCAL], folder, 1e9)
+    process = start([*METHODS.values(), LOCAL, STORED], folder, 1e9)
     assert process.wait(timeout=300) == 0
     return Store(folder)
 
@@ -84,9 +87,13 @@ def test_ranks_among_the_local_batch_are_others(together: Store) -> None:
     assert any(not torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
-@pytest.mark.parametrize("name", ["beta, ema", "beta, memory"])
+_ROWS = ("beta, own logits", "beta, running", "beta, ema", "beta, memory", "teacher, frozen")
+KILLED = {name: METHODS[name] for name in _ROWS} | {"teacher, stored": STORED}
+
+
+@pytest.mark.parametrize("name", KILLED)
 def test_two_processes_killed_and_resumed(name: str, together: Store, tmp_path: Path) -> None:
-    recipe, folder = METHODS[name], tmp_path / "runs"
+    recipe, folder = KILLED[name], tmp_path / "runs"
     process = start([recipe], folder, 0)
     partial = Store(folder).partial(recipe)
     for _ in range(60_000):

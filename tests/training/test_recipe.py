@@ -60,14 +60,22 @@ def test_every_field_changes_the_digest() -> None:
         "validation": 0.2,
         "seed": 1,
         "initialisation": 1,
+        "accumulate": 2,
+        "compile": True,
+        "student_temperature": 2.0,
+        "select": "last",
     }
-    beside = {"noise_kind", "ema_decay"}  # only beside another field
+    # only beside another field, or True unless asked for
+    beside = {"noise_kind", "ema_decay", "ema_start", "ema_mode", "votes", "channels_last"}
     assert set(other) | beside == {f.name for f in dataclasses.fields(Recipe)}
     changed = [replace(FIRST, **{name: value}) for name, value in other.items() if value]
     noisy = replace(FIRST, label_noise=0.2)
     changed += [noisy, replace(noisy, noise_kind="pair")]
     taught = replace(FIRST, prior=BetaPrior())
-    changed.append(replace(taught, teacher="ema", ema_decay=0.9))
+    averaged = replace(taught, teacher="ema")
+    changed += [replace(averaged, ema_decay=0.9), replace(averaged, ema_mode="train")]
+    changed += [replace(averaged, ema_start="random"), replace(FIRST, channels_last=False)]
+    changed += [replace(EXAMPLES[5], votes="stored"), replace(EXAMPLES[5], votes="permuted")]
     changed += [taught, replace(taught, teacher="ema"), replace(taught, teacher="memory")]
     changed += [EXAMPLES[5], replace(EXAMPLES[5], match_smoothing=None)]
     digests = {recipe.digest for recipe in [FIRST, *changed]}
@@ -96,7 +104,15 @@ def test_generations_share_the_split_and_differ_in_initialisation() -> None:
         ({"seed": -1}, r"seed must be an integer ≥ 0, got -1"),
         ({"learning_rate": 0}, r"learning_rate must be a number in \(0"),
         ({"momentum": 1.5}, r"momentum must be a number in \[0, 1\]"),
-        ({"label_weight": -0.1}, r"label_weight must be a number"),
+        ({"label_weight": -1.1}, r"label_weight must be a number"),
+        ({"label_weight": -0.1}, r"nothing is left to learn from"),
+        ({"accumulate": 0}, r"accumulate must be an integer ≥ 1, got 0"),
+        ({"accumulate": 65}, r"accumulate must be at most batch_size = 64, got 65"),
+        ({"student_temperature": 0.0}, r"student_temperature must be a number in \(0"),
+        ({"votes": "stord"}, r"unknown kind of votes 'stord': did you mean 'stored'"),
+        ({"votes": "stored"}, r"votes 'stored' are a frozen teacher's"),
+        ({"ema_mode": "train"}, r"ema_mode goes with teacher 'ema'"),
+        ({"ema_start": "random"}, r"ema_start goes with teacher 'ema'"),
         ({"label_weight": float("nan")}, r"label_weight must be a number"),
         ({"validation": 0.0}, r"validation must be a number in \(0"),
         ({"milestones": (0.5, 0.2)}, r"milestones must ascend"),

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 import safetensors.torch
-import torch
+from bits import same_bits
 
 from softprior import BetaPrior, TeacherPrior, UniformPrior
-from softprior.training import Recipe, Run, Store, checkpoint, fit, generations
+from softprior.training import Recipe, Store, checkpoint, fit, generations
 
 BASE = Recipe(model="convnet", epochs=3, batch_size=128)
 BETA = replace(BASE, prior=BetaPrior(), label_weight=0.4)
@@ -32,7 +32,10 @@ METHODS = {
     "beta, own logits": replace(BETA, label_noise=0.2),
     "beta, ema": replace(BETA, teacher="ema"),
     "beta, memory": replace(BETA, teacher="memory"),
+    "beta, running": replace(BETA, prior=BetaPrior(among="running"), accumulate=2),
+    "teacher, memory": replace(BASE, prior=VOTES, label_weight=0.4, teacher="memory"),
     "teacher, frozen": list(generations(BASE, VOTES, 2))[1],
+    "teacher, stored": replace(list(generations(BASE, VOTES, 2))[1], votes="permuted"),
 }
 SCRIPT = """
 import json, sys, torch
@@ -42,21 +45,11 @@ fit(Recipe.from_dict(json.loads(sys.argv[1])), Store(sys.argv[2]), checkpoint_ev
 """
 
 
-def same_bits(one: Run, other: Run) -> None:
-    for epoch in ("last", "best"):
-        for key, value in one.weights(epoch).items():
-            assert torch.equal(value, other.weights(epoch)[key]), key
-        for part in ("train", "validation", "test"):
-            assert torch.equal(one.predictions(part, epoch)[0], other.predictions(part, epoch)[0])
-    for row, again in zip(one.history, other.history, strict=True):
-        assert {**row, "seconds": 0} == {**again, "seconds": 0}
-    assert one.outcome["best_epoch"] == other.outcome["best_epoch"]
-
-
-def killed(recipe: Recipe, folder: Path, after: int) -> None:
-    """Start training in a process and kill it once it has written ``after`` checkpoints more."""
+def killed(recipe: Recipe, folder: Path, after: int, watched: Recipe | None = None) -> None:
+    """Start training in a process and kill it once it has written ``after`` checkpoints more,
+    of the recipe or of the ``watched`` teacher behind it."""
     process = subprocess.Popen([sys.executable, "-c", SCRIPT, json.dumps(recipe.to_dict()), folder])
-    partial = Store(folder).partial(recipe)
+    partial = Store(folder).partial(watched or recipe)
     seen: set[str] = set()
     before = {path.name for path in partial.glob("[0-9]*")}
     for _ in range(60_000):
@@ -110,6 +103,21 @@ def test_a_chain_goes_on_in_the_generation_it_was_killed_in(tmp_path: Path) -> N
     run = fit(chain[3], store, lambda row: rows.append(row["epoch"]))
     assert rows == [2, 1, 2]  # the rest of generation 3, and generation 4
     same_bits(fit(chain[3], Store(tmp_path / "b")), run)
+
+
+def test_ten_generations_killed_in_the_sixth(tmp_path: Path) -> None:
+    chain = list(generations(replace(BASE, model="mlp"), TeacherPrior(strength=1.0), 10))
+    store = Store(tmp_path / "b")
+    fit(chain[4], store)
+    killed(chain[9], store.root, after=4, watched=chain[5])
+    done = [run for run in chain if store.get(run)]
+    assert done == chain[:5]
+    rows: list[float] = []
+    run = fit(chain[9], store, lambda row: rows.append(row["epoch"]))
+    assert len(rows) <= 3 * 5  # the sixth and those after it: the first five are not repeated
+    assert rows[-12:] == [1, 2, 3] * 4
+    undisturbed = fit(chain[9], Store(tmp_path / "a"))
+    same_bits(undisturbed, run)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "altered", "no json", "half json"])
@@ -171,5 +179,5 @@ def test_a_full_disk_leaves_the_last_checkpoint_valid(
 
 def test_only_the_last_two_are_kept(tmp_path: Path) -> None:
     folder = stopped(BASE, Store(tmp_path), epoch=2)
-    names = sorted(path.name for path in folder.iterdir())
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     assert names == ["00001-0000007", "00002-0000000"]

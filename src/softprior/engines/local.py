@@ -39,8 +39,17 @@ def with_teachers(recipes: Iterable[Recipe]) -> list[Recipe]:
     return list(ordered.values())
 
 
+def cores() -> list[int]:
+    """The cores that this process may use; without names where the system does not tell them."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
 class LocalEngine:
     """N single-thread worker processes: on small networks faster than one with N threads.
+
+    Each is pinned to a core of its own, where there are enough and the system allows it.
 
     Args:
         workers: processes at a time; None is one for each core this process may use.
@@ -49,7 +58,7 @@ class LocalEngine:
     def __init__(self, workers: int | None = None) -> None:
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
-        self.workers = workers or len(os.sched_getaffinity(0))
+        self.workers = workers or len(cores())
 
     def run(
         self,
@@ -72,7 +81,9 @@ class LocalEngine:
             return failures
         tasks: queue.SimpleQueue[Recipe | None] = queue.SimpleQueue()
         events: queue.SimpleQueue[tuple[Recipe, dict[str, Any]]] = queue.SimpleQueue()
-        crew = [_Worker(store, tasks, events) for _ in range(min(self.workers, len(waiting)))]
+        size = min(self.workers, len(waiting))
+        pins: list[int | None] = [*cores()] if size <= len(cores()) else [None] * size
+        crew = [_Worker(store, tasks, events, core) for core in pins[:size]]
         running = 0
 
         def hand_out() -> None:
@@ -118,9 +129,10 @@ class _Worker(threading.Thread):
         store: Store,
         tasks: queue.SimpleQueue[Recipe | None],
         events: queue.SimpleQueue[tuple[Recipe, dict[str, Any]]],
+        core: int | None,
     ) -> None:
         super().__init__(daemon=True)
-        self.store, self.tasks, self.events = store, tasks, events
+        self.store, self.tasks, self.events, self.core = store, tasks, events, core
         self.process: subprocess.Popen[str] | None = None
         self.stopped = False
         self.start()
@@ -155,9 +167,10 @@ class _Worker(threading.Thread):
         self.events.put((recipe, {"event": "failed", "message": message}))
 
     def _launched(self, complaints: Any) -> subprocess.Popen[str]:
+        pin = [] if self.core is None else [str(self.core)]
         # A session of its own: Ctrl-C reaches the parent alone, which then stops the workers.
         return subprocess.Popen(
-            [sys.executable, "-m", "softprior.engines.worker", str(self.store.root)],
+            [sys.executable, "-m", "softprior.engines.worker", str(self.store.root), *pin],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=complaints,

@@ -1,6 +1,6 @@
 """A worker process: recipes come in as lines of JSON, events go out as lines of JSON.
 
-Started by :mod:`softprior.engines.local` as ``python -m softprior.engines.worker STORE``.
+Started by :mod:`softprior.engines.local` as ``python -m softprior.engines.worker STORE [CORE]``.
 It ends when its input closes, and, since it reports every epoch, soon after its parent dies.
 """
 
@@ -21,6 +21,8 @@ def main() -> None:
     # Events keep the true stdout to themselves; whatever a library prints goes to stderr.
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    if len(sys.argv) > 2 and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {int(sys.argv[2])})  # and stay there: its cache is warm
     torch.set_num_threads(1)  # the parallelism is in the number of workers
     keep_blocks()
     store = Store(sys.argv[1])

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from softprior import checks
+from softprior.training.images import memory
 
 KINDS = ("none", "flip", "crop", "resized")
 
@@ -36,6 +37,9 @@ class Boxes(NamedTuple):
 class Views:
     """A data set's images on their device, and what an epoch shows of them.
 
+    For "crop" a padded copy of all images is made where it takes at most half of the memory that
+    is free there; where it does not, each batch is padded: the same views, more slowly.
+
     Args:
         pixels: (n, H, W, C), uint8.
         kind: "none", the image; "flip", mirrored left to right in half of the cases; "crop",
@@ -56,7 +60,10 @@ class Views:
         self.kind = kind
         self.shape = (pixels.shape[1], pixels.shape[2])
         self.size = size or self.shape
-        self.pixels = _padded(pixels, PADDING) if kind == "crop" else pixels.contiguous()
+        self.padding = PADDING if kind == "crop" else 0  # that the pixels do not have yet
+        self.pixels = pixels.contiguous()
+        if self.padding and memory.fits(_padded_size(pixels), pixels.device):
+            self.pixels, self.padding = _padded(pixels, PADDING), 0
         self.weights: tuple[Tensor, Tensor] | None = None
         if kind == "resized" or self.size != self.shape:
             rows, columns = (_resizing(a, b) for a, b in zip(self.shape, self.size, strict=True))
@@ -83,23 +90,27 @@ class Epoch:
         if views.kind == "none" and views.weights is None:
             return views.pixels.index_select(0, index).permute(0, 3, 1, 2)
         box = Boxes(*self.boxes.index_select(0, index).unbind(1))
-        batch = self._window(index, box).permute(0, 3, 1, 2)
+        pixels = views.pixels
+        if views.padding:
+            pixels = _padded(pixels.index_select(0, index), views.padding)
+            index = torch.arange(len(index), device=index.device)
+        batch = self._window(pixels, index, box).permute(0, 3, 1, 2)
         return batch if views.weights is None else _resize(batch, box, *views.weights)
 
-    def _window(self, index: Tensor, box: Boxes) -> Tensor:
+    def _window(self, pixels: Tensor, index: Tensor, box: Boxes) -> Tensor:
         """(B, H, W, C) from the box's first corner on; what lies beyond the box has no meaning.
 
-        One lookup of whole pixels in the data set as one long list: no other form is as fast,
+        One lookup of whole pixels in all images as one long list: no other form is as fast,
         and its output is in channels_last order by itself.
         """
-        _, height, width, channels = self.views.pixels.shape
+        _, height, width, channels = pixels.shape
         start = box.left + box.mirrored * (box.width - 1)
         step = 1 - 2 * box.mirrored
         rows = (box.top[:, None] + self.i).clamp_(max=height - 1)
         columns = (start[:, None] + step[:, None] * self.j).clamp_(0, width - 1)
         lines = (index[:, None] * height + rows) * width
         at = (lines[:, :, None] + columns[:, None, :]).view(-1)
-        flat = self.views.pixels.view(-1, channels)
+        flat = pixels.view(-1, channels)
         return flat.index_select(0, at).view(len(index), *self.views.shape, channels)
 
 
@@ -152,6 +163,11 @@ def _random_boxes(n: int, size: tuple[int, int], g: torch.Generator) -> tuple[Te
         for drawn, largest in zip((heights, widths), most, strict=True)
     )
     return height, width
+
+
+def _padded_size(pixels: Tensor) -> int:
+    n, height, width, channels = pixels.shape
+    return n * (height + 2 * PADDING) * (width + 2 * PADDING) * channels
 
 
 def _padded(pixels: Tensor, by: int) -> Tensor:

@@ -7,7 +7,6 @@ flushed, and renamed; the last two are kept. Nothing is pickled.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import shutil
@@ -21,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from softprior.training.store import flush, write
+from softprior.training.files import flush, sha256, write
 
 FORMAT = 1
 KEPT = 2
@@ -46,7 +45,7 @@ def save(
         content = {
             "format": FORMAT,
             "recipe": digest,
-            "sha256": _hash(file),
+            "sha256": sha256(file),
             "step": step,
             "state": dict(state),
         }
@@ -74,7 +73,7 @@ def load(folder: Path, digest: str) -> tuple[dict[str, Any], dict[str, Any], int
         try:
             content = json.loads((path / "state.json").read_text("utf-8"))
             written, recipe, said = content["format"], content["recipe"], content["sha256"]
-            found = None if written > FORMAT else _hash(path / "tensors.safetensors")
+            found = None if written > FORMAT else sha256(path / "tensors.safetensors")
         except (OSError, ValueError, KeyError, TypeError) as error:
             warnings.warn(f"checkpoint {path} is passed over: {error!r}", stacklevel=2)
             continue
@@ -141,11 +140,3 @@ def _nested(flat: Mapping[str, Tensor]) -> dict[str, Any]:
             place = place.setdefault(parent, {})
         place[name] = value
     return nested
-
-
-def _hash(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from softprior import diagnostics
 from softprior.training import schedule
-from softprior.training.augment import normalise
-from softprior.training.images import Dataset, Images
+from softprior.training.images import Dataset
+from softprior.training.prediction import predict
+from softprior.training.pretrained import Pretrained
 from softprior.training.provenance import provenance
 from softprior.training.recipe import Recipe
 from softprior.training.session import Session
 from softprior.training.store import Run, Store
 
 
-@torch.no_grad()
-def predict(
-    model: nn.Module, part: Images, data: Dataset, precision: str, batch_size: int = 512
-) -> Tensor:
-    """Float32 logits in eval mode, in order; the mode the model came in is restored."""
-    training = model.training
-    model.eval()
-    logits = []
-    for pixels in torch.split(part.pixels, batch_size):
-        inputs = normalise(pixels.permute(0, 3, 1, 2), data.mean, data.std)
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=precision == "bf16"):
-            logits.append(model(inputs).float())
-    model.train(training)
-    return torch.cat(logits).cpu()
-
-
-def evaluate(session: Session, data: Dataset, epoch: int, seconds: float) -> dict[str, float]:
+def evaluate(
+    session: Session, data: Dataset, epoch: int, seconds: float, images_per_second: float
+) -> dict[str, float]:
     """A row of the history; its learning rate is that of the epoch's end."""
     logits = predict(session.model, data.validation, data, session.recipe.precision)
     labels = data.validation.labels.cpu()
@@ -44,7 +28,15 @@ def evaluate(session: Session, data: Dataset, epoch: int, seconds: float) -> dic
         "validation_accuracy": diagnostics.accuracy(logits, labels),
         "validation_nll": diagnostics.nll(logits, labels),
         "seconds": seconds,
+        "images_per_second": images_per_second,
     }
+
+
+def _named(teacher: Recipe | Pretrained | str | None) -> str | None:
+    """A teacher in a word: the digest of its run, or the hash of its file."""
+    if isinstance(teacher, Recipe):
+        return teacher.digest
+    return teacher.sha256 if isinstance(teacher, Pretrained) else teacher
 
 
 def finish(recipe: Recipe, session: Session, store: Store, data: Dataset) -> Run:
@@ -62,7 +54,7 @@ def finish(recipe: Recipe, session: Session, store: Store, data: Dataset) -> Run
     outcome: dict[str, Any] = {
         "best_epoch": session.best_epoch,
         "temperature": getattr(session.recipe.prior, "temperature", None),
-        "teacher": recipe.teacher.digest if isinstance(recipe.teacher, Recipe) else recipe.teacher,
+        "teacher": _named(recipe.teacher),
         "data": data.told,
         "seconds": session.history[-1]["seconds"],
     }

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from softprior import gathering
 from softprior.checks import NotFiniteError
-from softprior.training import images, schedule
+from softprior.training import images
 from softprior.training.augment import Views, normalise
 from softprior.training.evaluation import evaluate, finish
 from softprior.training.images import Dataset, generator
@@ -29,6 +30,7 @@ def fit(
     store: Store,
     on_epoch: Told | None = None,
     *,
+    on_images: Callable[[int, int], None] | None = None,
     checkpoint_every: float | None = None,
     cpu: bool = False,
 ) -> Run:
@@ -42,6 +44,7 @@ def fit(
         recipe: what to train.
         store: where finished runs are, and this one goes.
         on_epoch: called with each row of the history.
+        on_images: called with (images decoded, images in all) while the data is loaded.
         checkpoint_every: seconds after which a step writes a checkpoint. Without it one is
             written after an epoch, where the last is ten seconds old.
         cpu: stay on the CPU where there is an accelerator.
@@ -56,15 +59,16 @@ def fit(
     images.check(recipe.dataset)
     taught_by = None
     if isinstance(recipe.teacher, Recipe):
-        taught_by = fit(recipe.teacher, store, on_epoch, checkpoint_every=checkpoint_every, cpu=cpu)
+        again = partial(fit, on_images=on_images, checkpoint_every=checkpoint_every, cpu=cpu)
+        taught_by = again(recipe.teacher, store, on_epoch)
     runtime = Runtime(recipe.precision, cpu=cpu)
-    data = runtime.place(load(recipe))
+    data = runtime.place(load(recipe, on_images if runtime.is_main else None))
     session = Session.start(recipe, data, taught_by, runtime.device)
     folder = store.partial(recipe)
     behind = session.resume(folder, recipe.digest)
     runtime.wait()
     model, teacher, criterion = session.model, session.teacher, session.criterion
-    network = runtime.prepare(model)
+    network, advise = runtime.prepare(model, teacher, recipe.compile)
     views = Views(data.train.pixels, recipe.augment)
     clock = _Clock(session.seconds)
     often = LULL if checkpoint_every is None else checkpoint_every
@@ -73,35 +77,36 @@ def fit(
         view = views.epoch(generator("augment", recipe.seed, epoch))
         batches = order(len(data.train.labels), recipe.batch_size, recipe.seed, epoch, runtime)
         model.train()
+        clock.start_epoch(sum(map(len, batches[behind:])))
         try:
             for step, index in enumerate(batches):
                 if step < behind:
                     continue
-                progress = (epoch - 1 + (step + 0.5) / len(batches)) / recipe.epochs
-                for group in session.optimizer.param_groups:
-                    group["lr"] = schedule.rate(recipe, progress)
-                session.redraw(epoch, step)
-                mine, labels = runtime.share(index, data.train.labels)
-                inputs = normalise(view(mine), data.mean, data.std)
-                with runtime.accelerator.autocast():
-                    logits = network(inputs)
-                    advice = teacher(inputs, mine) if teacher else None
-                total = criterion(logits, labels, advice)  # the sum over this process's samples
-                session.optimizer.zero_grad()
-                runtime.accelerator.backward(total * (runtime.processes / len(index)))
+                session.begin_step(epoch, step, len(batches))
+                said: list[tuple[Tensor, Tensor, Tensor]] = []
+                for part in _parts(index, recipe.accumulate, runtime):
+                    mine, labels = runtime.share(part, data.train.labels)
+                    inputs = normalise(runtime.seen(view, mine), data.mean, data.std)
+                    with runtime.accelerator.autocast():
+                        logits = network(inputs)
+                        advice = advise(inputs, mine) if advise is not None else None
+                    # The sum over this process's samples; the step is that of the batch's mean.
+                    total = criterion(logits / recipe.student_temperature, labels, advice)
+                    runtime.accelerator.backward(total * (runtime.processes / len(index)))
+                    session.loss += runtime.total(total.detach())
+                    said.append((logits.detach(), labels, mine))
                 if recipe.clip_norm is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
                 session.optimizer.step()
                 runtime.learnt_together(model)
                 if teacher:
-                    said = (gathering.whole(t) for t in (logits.detach(), labels, mine))
-                    teacher.observe(model, *said)
-                session.loss += runtime.total(total.detach())
+                    teacher.observe(model, *runtime.whole(said))
                 if checkpoint_every is not None and clock.since_saved() >= often:
                     session.seconds = clock.saved()
                     session.save(folder, recipe.digest, step + 1, runtime.is_main)
             behind = 0
-            row = evaluate(session, data, epoch, clock.seconds())
+            speed = clock.images_per_second()
+            row = evaluate(session, data, epoch, clock.seconds(), speed)
         except NotFiniteError as error:
             raise FloatingPointError(
                 f"training diverged; try a learning_rate below {recipe.learning_rate:g} "
@@ -111,8 +116,10 @@ def fit(
         if clock.since_saved() >= often:
             session.seconds = clock.saved()
             session.save(folder, recipe.digest, 0, runtime.is_main)
-        if on_epoch and runtime.is_main:
-            on_epoch(row)
+        if runtime.is_main:
+            store.tell(recipe, session.history)
+            if on_epoch:
+                on_epoch(row)
     if runtime.is_main:
         finish(recipe, session, store, data)
     runtime.wait()
@@ -125,9 +132,17 @@ class _Clock:
     def __init__(self, before: float) -> None:
         self.start = time.perf_counter() - before
         self.last = time.perf_counter()
+        self.start_epoch(0)
 
     def seconds(self) -> float:
         return time.perf_counter() - self.start
+
+    def start_epoch(self, images: int) -> None:
+        self.images, self.began = images, time.perf_counter()
+
+    def images_per_second(self) -> float:
+        """Of this epoch's training, evaluation aside; of what a resumed one still had to do."""
+        return self.images / (time.perf_counter() - self.began)
 
     def since_saved(self) -> float:
         return time.perf_counter() - self.last
@@ -137,7 +152,7 @@ class _Clock:
         return self.seconds()
 
 
-def load(recipe: Recipe) -> Dataset:
+def load(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Dataset:
     """The recipe's data, decoded, split and with its label noise."""
     return images.load(
         recipe.dataset,
@@ -147,14 +162,24 @@ def load(recipe: Recipe) -> Dataset:
         subset=recipe.subset,
         label_noise=recipe.label_noise,
         noise_kind=recipe.noise_kind,
+        progress=progress,
     )
 
 
 def order(n: int, batch_size: int, seed: int, epoch: int, runtime: Runtime) -> list[Tensor]:
     """The batches' indices of one epoch: a function of (seed, epoch) alone."""
     shuffled = torch.randperm(n, generator=generator("order", seed, epoch)).to(runtime.device)
-    chunks = list(torch.split(shuffled, batch_size))
+    return _split(shuffled, batch_size, runtime)
+
+
+def _parts(index: Tensor, accumulate: int, runtime: Runtime) -> list[Tensor]:
+    """A batch in the parts in which it is computed."""
+    return _split(index, math.ceil(len(index) / accumulate), runtime)
+
+
+def _split(index: Tensor, size: int, runtime: Runtime) -> list[Tensor]:
+    chunks = list(torch.split(index, size))
     # Batch norm cannot train on one sample, and a process cannot on none.
-    if len(chunks) > 1 and len(chunks[-1]) < 2 * runtime.processes:
+    if len(chunks) > 1 and len(chunks[-1]) < min(size, 2 * runtime.processes):
         chunks[-2:] = [torch.cat(chunks[-2:])]
     return chunks

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from softprior import checks, priors
 from softprior.priors import Prior
 from softprior.training import sound
+from softprior.training.pretrained import Pretrained
 
 FORMAT = 1  # of the JSON; part of the digest, so a change of meaning changes every digest
 
@@ -33,11 +34,18 @@ class Recipe:
         prior: imaginary labels; none is cross-entropy.
         label_weight: weight of the real label; ``1 - strength`` is the usual mix.
         confidence_penalty: subtract this multiple of the prediction's entropy (no prior then).
-        teacher: who advises the prior: "ema", "memory", or the recipe of an earlier generation.
+        teacher: who advises the prior: "ema", "memory", the recipe of an earlier generation, or
+            :class:`.Pretrained` weights.
         match_smoothing: replace the teacher prior's temperature by the one at which its votes
             smooth by this much on average; found once, when the teacher is trained.
+        votes: how a frozen teacher's reach the student: "live" on each view, "stored" once for
+            each image, or as a control "permuted" within the class, "class mean", "overall mean".
+        student_temperature: divides the student's logits in the loss, and nowhere else.
         epochs: passes over the training set.
         batch_size: samples a step; a last batch of one sample joins the one before it.
+        accumulate: parts that a batch is computed in, one after the other, where all of it does
+            not fit: the gradient is the whole batch's. Batch norm, and a Beta prior that does
+            not rank among "running", see a part at a time.
         optimizer: "sgd" (no Nesterov) or "adamw".
         learning_rate: at the start, or after the warm-up.
         momentum: of SGD.
@@ -47,8 +55,15 @@ class Recipe:
         warmup: fraction of training in which the learning rate rises from 0.
         clip_norm: bring the gradient's norm down to this.
         precision: "fp32", or "bf16" (autocast in the network; losses stay float32).
+        channels_last: keep images as rows of pixels in the network: faster convolutions.
+        compile: hand student and teacher to ``torch.compile``.
         ema_decay: of the "ema" teacher.
+        ema_start: "copy" starts the average at the student's weights, "random" at another
+            initialisation (official code).
+        ema_mode: "eval", or "train" with batch statistics of its own (official code).
         validation: fraction of the training set held out, stratified, drawn from the seed.
+        select: which epoch is the run's result, and teaches its students: "best", the one with
+            the best validation accuracy (of equally good ones the later), or "last".
         seed: of everything random: split, order, initialisation, draws.
         initialisation: which of the seed's initialisations: 0, 1, …; all else stays equal.
     """
@@ -63,10 +78,13 @@ class Recipe:
     prior: Prior | None = None
     label_weight: float = 1.0
     confidence_penalty: float = 0.0
-    teacher: Recipe | Literal["ema", "memory"] | None = None
+    teacher: Recipe | Pretrained | Literal["ema", "memory"] | None = None
     match_smoothing: float | None = None
+    votes: Literal["live", "stored", "permuted", "class mean", "overall mean"] = "live"
+    student_temperature: float = 1.0
     epochs: int = 30
     batch_size: int = 64
+    accumulate: int = 1
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
@@ -76,8 +94,13 @@ class Recipe:
     warmup: float = 0.0
     clip_norm: float | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = True
+    compile: bool = False
     ema_decay: float = 0.999
+    ema_start: Literal["copy", "random"] = "copy"
+    ema_mode: Literal["eval", "train"] = "eval"
     validation: float = 0.1
+    select: Literal["best", "last"] = "best"
     seed: int = 0
     initialisation: int = 0
 
@@ -105,6 +128,8 @@ class Recipe:
             values["prior"] = {"name": _short_name(self.prior), **dataclasses.asdict(self.prior)}
         if isinstance(self.teacher, Recipe):
             values["teacher"] = self.teacher.to_dict()
+        elif isinstance(self.teacher, Pretrained):
+            values["teacher"] = dataclasses.asdict(self.teacher)
         return values
 
     @classmethod
@@ -123,19 +148,22 @@ class Recipe:
                 raise ValueError(checks.unknown("field of a recipe", name, known))
         if isinstance(values.get("prior"), Mapping):
             values["prior"] = _prior_from(values["prior"])
-        if isinstance(values.get("teacher"), Mapping):
-            values["teacher"] = cls.from_dict(values["teacher"])
+        if isinstance(teacher := values.get("teacher"), Mapping):
+            elsewhere = "sha256" in teacher
+            values["teacher"] = Pretrained(**teacher) if elsewhere else cls.from_dict(teacher)
         if "milestones" in values:
             values["milestones"] = tuple(values["milestones"])
         return cls(**values)
 
 
-def generations(recipe: Recipe, prior: Prior, n: int) -> Iterator[Recipe]:
+def generations(
+    recipe: Recipe, prior: Prior, n: int, *, label_weight: float = 0.0
+) -> Iterator[Recipe]:
     """``recipe`` and then n - 1 students, each taught by the one before it.
 
-    Every student has ``prior`` and no label of its own (``label_weight=0``), as in sequential
-    self-distillation (paper, figure 1); each has its own initialisation, and all share the
-    seed's split.
+    Every student has ``prior`` and, unless ``label_weight`` says so, no label of its own, as in
+    sequential self-distillation (paper, figure 1); each has its own initialisation, and all
+    share the seed's split.
 
     >>> from softprior import TeacherPrior
     >>> chain = list(generations(Recipe(), TeacherPrior(strength=1.0, temperature=1.0), 3))
@@ -149,7 +177,7 @@ def generations(recipe: Recipe, prior: Prior, n: int) -> Iterator[Recipe]:
         recipe = replace(
             recipe,
             prior=prior,
-            label_weight=0.0,
+            label_weight=label_weight,
             teacher=recipe,
             initialisation=recipe.initialisation + 1,
         )

@@ -8,7 +8,8 @@ prior ranks is the whole batch. (Batch norm sees each process's own part, as eve
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, TypeAlias
 
 import torch
 import torch.distributed as dist
@@ -17,9 +18,14 @@ from accelerate.state import AcceleratorState
 from accelerate.utils.dataclasses import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
+from softprior import gathering
+from softprior.teachers import Teacher
+from softprior.training.augment import Epoch
 from softprior.training.images import Dataset, Images
+from softprior.training.recipe import Recipe
 
 IGNORED = -100
+Prepared: TypeAlias = tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor] | None]
 
 
 class Runtime:
@@ -44,16 +50,26 @@ class Runtime:
         self.rank: int = self.accelerator.process_index
         self.is_main: bool = self.accelerator.is_main_process
 
-    def prepare(self, model: nn.Module) -> nn.Module:
-        """The model as training calls it: under autocast, gradients averaged over processes."""
-        prepared: nn.Module = self.accelerator.prepare_model(model)
-        return prepared
+    def prepare(self, model: nn.Module, teacher: Teacher | None, compiled: bool) -> Prepared:
+        """Student and teacher as training calls them: the student under autocast, with gradients
+        averaged over the processes; both through ``torch.compile`` where asked for."""
+        student = self.accelerator.prepare_model(model)
+        if not compiled:
+            return student, teacher
+        # A memory is looked up: there is no network in it to compile.
+        advise: Any = teacher
+        if teacher is not None and any(True for _ in teacher.children()):
+            advise = torch.compile(teacher)
+        return torch.compile(student), advise
 
     def place(self, data: Dataset) -> Dataset:
-        """The whole data set, on the device."""
+        """The whole data set on the device; pixels that it has no room for stay in memory."""
+        pixels = sum(part.pixels.numel() for part in (data.train, data.validation, data.test))
+        fits = pixels < _free(self.device) / 2
 
         def here(part: Images) -> Images:
-            return Images(*(tensor.to(self.device) for tensor in part))
+            labels, clean = part.labels.to(self.device), part.clean.to(self.device)
+            return Images(part.pixels.to(self.device) if fits else part.pixels, labels, clean)
 
         return data._replace(
             train=here(data.train),
@@ -76,6 +92,14 @@ class Runtime:
             theirs = torch.cat([theirs, torch.full_like(theirs[:1], IGNORED)])
         return mine, theirs
 
+    def seen(self, view: Epoch, index: Tensor) -> Tensor:
+        """The views of these samples, on the device, wherever the pixels are kept."""
+        return view(index.to(view.views.pixels.device)).to(self.device)
+
+    def whole(self, parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
+        """Each of the tensors of a batch, of all its parts and all processes."""
+        return [gathering.whole(torch.cat(pieces)) for pieces in zip(*parts, strict=True)]
+
     def total(self, value: Tensor) -> Tensor:
         """The sum over the processes."""
         if self.processes > 1:
@@ -93,3 +117,51 @@ class Runtime:
     def wait(self) -> None:
         """Go on when every process is here."""
         self.accelerator.wait_for_everyone()
+
+
+def fastest_precision(model: str, cpu: bool = False) -> Literal["fp32", "bf16"]:
+    """ "bf16" for a deep network, where the accelerator, or else the processor, multiplies it.
+
+    Not for the two small networks of digits, whose layers are too small to gain by it. What bf16
+    costs in accuracy and calibration: ``benchmarks/precision.py``.
+    """
+    if model in ("mlp", "convnet"):
+        return "fp32"
+    if torch.cuda.is_available() and not cpu:
+        own = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        own = bool(_bf16_instructions())
+    return "bf16" if own else "fp32"
+
+
+def described(recipe: Recipe, cpu: bool = False) -> str:
+    """On what a run executes, and how: one line for the user."""
+    device = Runtime(recipe.precision, cpu=cpu).device
+    if device.type == "cpu":
+        threads = torch.get_num_threads()
+        words = [f"cpu, {threads} thread{'s' * (threads > 1)}"]
+    else:
+        words = [f"{device} ({torch.cuda.get_device_name(device)})"]
+    if recipe.precision == "bf16":
+        instructions = "".join(f" ({i})" for i in _bf16_instructions() if device.type == "cpu")
+        words.append(f"bf16 autocast{instructions}")
+    else:
+        words.append("fp32")
+    words += ["channels_last"] * recipe.channels_last + ["torch.compile"] * recipe.compile
+    return ", ".join(words)
+
+
+def _bf16_instructions() -> list[str]:
+    """What the processor has for products in bfloat16, where the system tells."""
+    names = ("amx_bf16", "avx512_bf16")
+    try:
+        with open("/proc/cpuinfo", encoding="ascii") as lines:
+            flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    except OSError:
+        return []
+    return [name for name in names if name in flags][:1]
+
+
+def _free(device: torch.device) -> float:
+    """Bytes that the device has free; the CPU is where the data is already."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from softprior.losses import ConfidencePenalty
-from softprior.matching import teacher_temperature
 from softprior.posterior import PosteriorLoss
-from softprior.priors import BetaPrior, TeacherPrior
-from softprior.teachers import EMATeacher, FrozenTeacher, MemoryTeacher, Teacher
-from softprior.training import checkpoint, models, schedule
+from softprior.teachers import Teacher
+from softprior.training import checkpoint, schedule
 from softprior.training.images import Dataset, generator
 from softprior.training.recipe import Recipe
 from softprior.training.store import Run
+from softprior.training.taught import network, taught
 
 
 @dataclass
@@ -43,14 +42,12 @@ class Session:
         """A fresh session; ``taught_by`` is the finished run of a recipe that is the teacher."""
         torch.manual_seed(generator("dropout", recipe.seed).initial_seed())
         model = network(recipe, data).to(device)
-        teacher = _teacher(recipe, model, data, taught_by)
-        if taught_by is not None:
-            recipe = matched(recipe, taught_by)
+        recipe, teacher = taught(recipe, model, data, taught_by)
         return cls(
             recipe=recipe,
             model=model,
             teacher=teacher.to(device) if teacher else None,
-            criterion=_criterion(recipe),
+            criterion=_criterion(recipe).to(device),
             optimizer=schedule.optimizer(recipe, model.parameters()),
             loss=torch.zeros((), dtype=torch.float64, device=device),
         )
@@ -64,8 +61,13 @@ class Session:
             self.best_epoch, self.best_accuracy = self.epoch, row["validation_accuracy"]
             self.best = {key: value.clone() for key, value in self.model.state_dict().items()}
 
-    def redraw(self, epoch: int, step: int) -> None:
-        """Make the criterion's draws a function of (seed, epoch, step): the same on every rank."""
+    def begin_step(self, epoch: int, step: int, steps: int) -> None:
+        """Set the learning rate, forget the gradient, and make the criterion's draws a function
+        of (seed, epoch, step): the same on every rank, and after every resume."""
+        progress = (epoch - 1 + (step + 0.5) / steps) / self.recipe.epochs
+        for group in self.optimizer.param_groups:
+            group["lr"] = schedule.rate(self.recipe, progress)
+        self.optimizer.zero_grad()
         if isinstance(self.criterion, PosteriorLoss):
             key = generator("prior", self.recipe.seed, epoch, step).initial_seed()
             self.criterion.generator.manual_seed(key)
@@ -77,6 +79,7 @@ class Session:
         tensors = {
             "model": self.model.state_dict(),
             "teacher": self.teacher.state_dict() if self.teacher else {},
+            "criterion": self.criterion.state_dict(),
             "optimizer": checkpoint.optimizer_tensors(self.optimizer),
             "best": self.best,
             "rest": {"loss": self.loss, "generator": torch.get_rng_state()},
@@ -94,6 +97,7 @@ class Session:
         self.model.load_state_dict(tensors["model"])
         if self.teacher and "teacher" in tensors:
             self.teacher.load_state_dict(tensors["teacher"])
+        self.criterion.load_state_dict(tensors.get("criterion", {}))
         checkpoint.load_optimizer(self.optimizer, tensors.get("optimizer", {}))
         self.best = {k: v.to(self.loss.device) for k, v in tensors.get("best", {}).items()}
         self.loss = tensors["rest"]["loss"].to(self.loss.device)
@@ -101,41 +105,6 @@ class Session:
         for name, value in state.items():
             setattr(self, name, value)
         return step
-
-
-def network(recipe: Recipe, data: Dataset) -> nn.Module:
-    """The recipe's network with its initial weights."""
-    _, height, width, channels = data.train.pixels.shape
-    seed = generator("weights", recipe.seed, recipe.initialisation).initial_seed()
-    model = models.build(recipe.model, (channels, height, width), len(data.classes), seed)
-    # Convolutions are faster so, on every device, and the batches come in this order anyway.
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def matched(recipe: Recipe, taught_by: Run) -> Recipe:
-    """The recipe with the temperature at which the teacher smooths by ``match_smoothing``."""
-    if recipe.match_smoothing is None or not isinstance(recipe.prior, TeacherPrior):
-        return recipe
-    logits, labels = taught_by.predictions("train")
-    temperature = teacher_temperature(
-        logits, labels, smoothing=recipe.match_smoothing, weight=recipe.prior.strength
-    )
-    return replace(recipe, prior=replace(recipe.prior, temperature=temperature))
-
-
-def _teacher(
-    recipe: Recipe, model: nn.Module, data: Dataset, taught_by: Run | None
-) -> Teacher | None:
-    if recipe.teacher == "ema":
-        return EMATeacher(model, recipe.ema_decay)
-    if recipe.teacher == "memory":
-        ranks_only = isinstance(recipe.prior, BetaPrior)
-        return MemoryTeacher(len(data.train.labels), None if ranks_only else len(data.classes))
-    if isinstance(recipe.teacher, Recipe) and taught_by is not None:
-        earlier = network(recipe.teacher, data)
-        earlier.load_state_dict(taught_by.weights())
-        return FrozenTeacher(earlier)
-    return None
 
 
 def _criterion(recipe: Recipe) -> nn.Module:

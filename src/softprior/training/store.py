@@ -22,6 +22,7 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from softprior.training.files import flush, write
 from softprior.training.recipe import Recipe
 
 Epoch = Literal["last", "best"]
@@ -47,14 +48,18 @@ class Run:
         outcome: dict[str, Any] = json.loads((self.path / "outcome.json").read_text("utf-8"))
         return outcome
 
-    def predictions(self, part: Part, epoch: Epoch = "best") -> tuple[Tensor, Tensor]:
-        """Logits (n, K) and labels (n,) on a part of the data, without augmentation."""
-        tensors = self._tensors("predictions.safetensors")
-        return tensors[f"{part}_logits_{epoch}"], tensors[f"{part}_labels"]
+    def predictions(self, part: Part, epoch: Epoch | None = None) -> tuple[Tensor, Tensor]:
+        """Logits (n, K) and labels (n,) on a part of the data, without augmentation.
 
-    def weights(self, epoch: Epoch = "best") -> dict[str, Tensor]:
-        """The network's state_dict after the last, or the best epoch by validation accuracy."""
-        name = "weights.safetensors" if epoch == "last" else "best.safetensors"
+        Of the last epoch, or the best by validation accuracy; by default what the recipe selects.
+        """
+        tensors = self._tensors("predictions.safetensors")
+        return tensors[f"{part}_logits_{epoch or self.recipe.select}"], tensors[f"{part}_labels"]
+
+    def weights(self, epoch: Epoch | None = None) -> dict[str, Tensor]:
+        """The network's state_dict after an epoch, chosen as for the predictions."""
+        last = (epoch or self.recipe.select) == "last"
+        name = "weights.safetensors" if last else "best.safetensors"
         return self._tensors(name)
 
     def _tensors(self, name: str) -> dict[str, Tensor]:
@@ -117,7 +122,7 @@ class Store:
         folder = Path(tempfile.mkdtemp(prefix=f".{recipe.digest}-{os.getpid()}-", dir=self.root))
         try:
             write(folder / "recipe.json", _json(recipe.to_dict()))
-            write(folder / "history.jsonl", "".join(json.dumps(row) + "\n" for row in history))
+            write(folder / "history.jsonl", _lines(history))
             write(folder / "outcome.json", _json(outcome))
             write(folder / "provenance.json", _json(provenance))
             for name, content in tensors.items():
@@ -139,6 +144,29 @@ class Store:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return Run(recipe, path)
+
+    def tell(self, recipe: Recipe, history: list[dict[str, float]]) -> None:
+        """Write the history of a run in the making, for whoever looks on: with its checkpoints."""
+        folder = self.partial(recipe)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "history.jsonl").write_text(_lines(history), "utf-8")
+
+    def adopt(self, path: Path) -> Run:
+        """A finished run from anywhere, copied into this store if it is not there."""
+        if why := damage(path):
+            raise ValueError(f"run {path} is damaged: {why}")
+        run = open_run(path)
+        if (here := self.get(run.recipe)) is not None:
+            return here
+        self.root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".adopted-", dir=self.root) as folder:
+            copy = Path(shutil.copytree(path, Path(folder) / "run"))
+            try:
+                copy.rename(self.root / run.recipe.digest)
+            except OSError:  # another process was faster
+                if self.get(run.recipe) is None:
+                    raise
+        return Run(run.recipe, self.root / run.recipe.digest)
 
     def partial(self, recipe: Recipe) -> Path:
         """Where the checkpoints of a run that is not finished lie."""
@@ -186,19 +214,8 @@ def _json(value: Mapping[str, Any]) -> str:
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 
 
-def write(file: Path, text: str) -> None:
-    """Write a text file and force it to the disk."""
-    file.write_text(text, "utf-8")
-    flush(file)
-
-
-def flush(path: Path) -> None:
-    """Force a file or folder to the disk, so that the rename cannot overtake its content."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _lines(history: list[dict[str, float]]) -> str:
+    return "".join(json.dumps(row) + "\n" for row in history)
 
 
 def _alive(pid: int) -> bool:

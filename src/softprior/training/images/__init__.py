@@ -1,4 +1,4 @@
-"""Data sets of images: a name or a path becomes tensors in memory, in three parts."""
+"""Data sets of images: a name or a path becomes tensors, in three parts."""
 
 from __future__ import annotations
 
@@ -12,20 +12,29 @@ from torch import Tensor
 from softprior import checks
 from softprior.training.images import digits, folder, hub, parquet
 from softprior.training.images.decode import Job, decoded
-from softprior.training.images.memory import MIB
 from softprior.training.images.moments import mean_and_std
 from softprior.training.images.noise import Kind, noisy
 from softprior.training.images.source import Source
 from softprior.training.images.splits import generator, stratified
 from softprior.training.images.subset import parse, take
 
-__all__ = ["NAMES", "Dataset", "Images", "check", "generator", "load", "stratified"]
+__all__ = [
+    "NAMES",
+    "Dataset",
+    "Images",
+    "check",
+    "classes",
+    "generator",
+    "load",
+    "parse",
+    "stratified",
+]
 
 NAMES = ("digits", *hub.REPOSITORIES)
 
 
 class Images(NamedTuple):
-    """One part of a data set, in memory."""
+    """One part of a data set, decoded: in memory, or mapped from a temporary file."""
 
     pixels: Tensor  # uint8 (n, H, W, C), C = 1 or 3
     labels: Tensor  # int64 (n,), as trained on
@@ -68,6 +77,15 @@ def described() -> dict[str, str]:
     return {"digits": "scikit-learn's handwritten digits, 8 × 8, embedded", **hubs}
 
 
+def classes(
+    name_or_path: str | Path, subset: str | None = None, cache: Path | None = None
+) -> tuple[str, ...]:
+    """The classes of a data set: its labels are read, its images are not."""
+    check(name_or_path)
+    source = _found(str(name_or_path), cache)
+    return (source if subset is None else take(source, parse(subset))).classes
+
+
 def load(
     name_or_path: str | Path,
     *,
@@ -81,6 +99,9 @@ def load(
     progress: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Load a data set by name, or from Parquet files or an image folder.
+
+    Decoded images that would take more than half of the memory available go to a temporary file
+    instead, of which the system reads what a batch asks for; ``told`` says where they are.
 
     Args:
         name_or_path: one of :data:`NAMES`, or a path; ``./digits`` is a path.
@@ -115,7 +136,7 @@ def load(
             test, list(range(len(test.labels))), [*range(len(place), len(place) + len(test.labels))]
         ),
     ]
-    pixels, converted = decoded(jobs, resolution, progress)
+    pixels, where, converted = decoded(jobs, resolution, progress)
     parts = torch.split(pixels, [len(kept), len(held), len(test.labels)])
     mean, std = mean_and_std(parts[0])
     notes = [*source.notes, converted]
@@ -128,7 +149,7 @@ def load(
         source.classes,
         mean,
         std,
-        _told(name_or_path, source, parts, notes),
+        _told(name_or_path, source, parts, where, notes),
     )
 
 
@@ -157,14 +178,15 @@ def _no_class_lost(source: Source, kept: Tensor) -> None:
         )
 
 
-def _told(name: str | Path, source: Source, parts: tuple[Tensor, ...], notes: list[str]) -> str:
+def _told(
+    name: str | Path, source: Source, parts: tuple[Tensor, ...], where: str, notes: list[str]
+) -> str:
     train, validation, test = (f"{len(part):,}" for part in parts)
     height, width, channels = parts[0].shape[1:]
-    size = sum(part.numel() for part in parts) / MIB
     shown = Path(name).name or str(name)
     what = (
         f"{shown}: {train} training, {validation} validation and {test} test images of "
-        f"{len(source.classes)} classes, {height} × {width} × {channels}, {size:,.1f} MiB in "
-        f"memory, from {source.place}"
+        f"{len(source.classes)} classes, {height} × {width} × {channels}, {where}, from "
+        f"{source.place}"
     )
     return "; ".join([what, *filter(None, notes)])

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
-from softprior.training.images.memory import affordable
+from softprior.training.images import mapped, memory
 
 
 class Canvas:
-    """One array (n, H, W, C) for n images, C = 1 until the first image of colour."""
+    """One array (n, H, W, C) for n images, C = 1 until the first image of colour.
+
+    It is in memory, or, where it would take more than half of what is free, in a file.
+    """
 
     def __init__(self, images: int) -> None:
         self.images = images
         self.pixels: Any = None
+        self.place = ""  # where the pixels are, for the user
         self.first = ""
         self.modes: dict[str, tuple[int, str]] = {}  # how many, and where the first
 
@@ -52,6 +57,13 @@ class Canvas:
     def _blank(self, height: int, width: int, channels: int) -> Any:
         import numpy as np
 
-        affordable(self.images, height, width, channels)
-        # Zeros cost nothing until they are written, and an unwritten image is never noise.
-        return np.zeros((self.images, height, width, channels), np.uint8)
+        shape = (self.images, height, width, channels)
+        size = math.prod(shape)
+        shown = f"{size / memory.MIB:,.1f} MiB"
+        if memory.fits(size):
+            self.place = f"{shown} in memory"
+            # Zeros cost nothing until they are written, and an unwritten image is never noise.
+            return np.zeros(shape, np.uint8)
+        pixels, folder = mapped.zeros(shape)
+        self.place = f"mapped from a temporary file of {shown} in {folder}"
+        return pixels

@@ -48,8 +48,8 @@ def decoded(
     jobs: list[Job],
     resolution: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Tensor, str]:
-    """All images in one tensor, and a remark on those that were converted ("" for none).
+) -> tuple[Tensor, str, str]:
+    """All images in one tensor, where it is, and a remark on those converted ("" for none).
 
     With a ``resolution`` the centre square of each is resized to it (bicubic, antialiased);
     without, all must have the size of the first. One colour image makes it a data set of colour
@@ -57,7 +57,7 @@ def decoded(
 
     Raises:
         ValueError: an image that cannot be decoded, or of another size, with its file and row.
-        MemoryError: they would not fit.
+        OSError: they fit neither into memory nor into a temporary file.
     """
     if importlib.util.find_spec("PIL") is None:
         raise ModuleNotFoundError("images are read with Pillow: pip install 'softprior[study]'")
@@ -74,7 +74,7 @@ def decoded(
                 done += len(chunk)
                 if progress:
                     progress(done, total)
-    return torch.from_numpy(canvas.pixels), canvas.remark()
+    return torch.from_numpy(canvas.pixels), canvas.place, canvas.remark()
 
 
 def _images(

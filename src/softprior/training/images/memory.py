@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+import torch
+
 MIB = 2**20
 
 
@@ -22,13 +24,14 @@ def available() -> int | None:
         return None
 
 
-def affordable(images: int, height: int, width: int, channels: int) -> None:
-    """Raise MemoryError if so many images would take more than half of what is available."""
+def fits(size: int, device: torch.device | None = None) -> bool:
+    """Whether so many bytes are at most half of what is free, in memory or on a device.
+
+    True where nobody says what is free.
+    """
+    if device is not None and device.type == "cuda":
+        return size <= torch.cuda.mem_get_info(device)[0] / 2
+    if device is not None and device.type != "cpu":
+        return True
     free = available()
-    size = images * height * width * channels
-    if free is not None and size > free / 2:
-        raise MemoryError(
-            f"{images:,} images of {height} × {width} × {channels} take {size / MIB:,.0f} MiB, "
-            f"more than half of the {free / MIB:,.0f} MiB of memory available: lower "
-            "--resolution or take a --subset"
-        )
+    return free is None or size <= free / 2

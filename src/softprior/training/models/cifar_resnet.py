@@ -42,15 +42,16 @@ def resnet32(shape: tuple[int, int, int], num_classes: int) -> nn.Module:
 
 
 def resnet8_wide(shape: tuple[int, int, int], num_classes: int) -> nn.Module:
-    """ResNet-8 of twice the width behind a stem of stride 2: 0.30 M parameters, for a desk.
+    """ResNet-8 of twice the width behind a stem that keeps every fourth row: 0.30 M parameters.
 
-    Twice the width at half the height and width costs what ResNet-8 costs, and a quarter of what
-    the same width costs at full size.
+    For a desk: the stem (a convolution of stride 2 and a max-pool, as the networks for large
+    images have) leaves a sixteenth of the pixels, so that twice the width costs a quarter of
+    ResNet-8, and still learns a few thousand images by heart.
 
     >>> sum(p.numel() for p in resnet8_wide((3, 32, 32), 10).parameters())
     298026
     """
-    return CifarResNet(1, 32, shape, num_classes, stride=2)
+    return CifarResNet(1, 32, shape, num_classes, pooled=True)
 
 
 NETWORKS = {
@@ -76,14 +77,21 @@ class CifarResNet(nn.Sequential):
     """A 3×3 convolution, three stages of n blocks, mean over the pixels, one linear layer."""
 
     def __init__(
-        self, n: int, width: int, shape: tuple[int, int, int], num_classes: int, stride: int = 1
+        self,
+        n: int,
+        width: int,
+        shape: tuple[int, int, int],
+        num_classes: int,
+        pooled: bool = False,
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
-            nn.Conv2d(shape[0], width, 3, stride, padding=1, bias=False),
+            nn.Conv2d(shape[0], width, 3, 2 if pooled else 1, padding=1, bias=False),
             nn.BatchNorm2d(width),
             nn.ReLU(inplace=True),
         )
+        if pooled:
+            self.stem.append(nn.MaxPool2d(3, 2, padding=1))
         self.stage1 = _stage(n, width, width, 1)
         self.stage2 = _stage(n, width, 2 * width, 2)
         self.stage3 = _stage(n, 2 * width, 4 * width, 2)

@@ -1,0 +1,135 @@
+"""Named recipes: the fields that a paper's code, or a desk, decides; the rest is the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from softprior import checks
+from softprior.training.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Fields of a recipe under a name.
+
+    Attributes:
+        line: what it is, in a line.
+        fields: as :meth:`.Recipe.from_dict` takes them; fields that are not here are free.
+        generations: the recipe is the last of so many, where no teacher is given.
+    """
+
+    line: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    generations: int = 1
+
+
+_SGD = {"batch_size": 128, "learning_rate": 0.1, "momentum": 0.9, "weight_decay": 1e-4}
+_PAPER = {**_SGD, "augment": "crop", "validation": 0.1}
+
+NETWORKS = {
+    "paper-resnet34": Preset(
+        line="ResNet-34 on images of 32 pixels, as in the paper's code",
+        fields={**_PAPER, "model": "resnet34", "epochs": 150, "milestones": [1 / 3, 2 / 3]},
+    ),
+    # 200 epochs: the paper's, as we recall it.
+    "paper-densenet100": Preset(
+        line="DenseNet-BC (growth 12, depth 100) on images of 32 pixels, as in the paper's code",
+        fields={**_PAPER, "model": "densenet100", "epochs": 200, "milestones": [0.5, 0.75]},
+    ),
+}
+
+# All take 15 % from the label on average, self-distillation as much as its teacher says at T = 4.
+METHODS = {
+    "ls": Preset(
+        line="label smoothing by 0.15, spread over the other classes",
+        fields={
+            "prior": {"name": "uniform", "strength": 0.15, "spread": "others"},
+            "label_weight": 0.85,
+        },
+    ),
+    "beta": Preset(
+        line="Beta smoothing with the official average: random start, batch statistics of its own",
+        fields={
+            "prior": {"name": "beta", "strength": 0.6, "a": 3.0},
+            "label_weight": 0.4,
+            "teacher": "ema",
+            "ema_start": "random",
+            "ema_mode": "train",
+        },
+    ),
+    "sd": Preset(
+        line="self-distillation at temperature 4; the teacher is the cross-entropy run",
+        fields={
+            "prior": {"name": "teacher", "strength": 0.4, "temperature": 4.0},
+            "label_weight": 0.6,
+        },
+        generations=2,
+    ),
+}
+
+_DESK = Preset(
+    line="twenty classes of 200 images and a small network: minutes on one core",
+    fields={
+        "model": "resnet8-wide",
+        "subset": "classes=20,per_class=200",
+        "augment": "flip",
+        "epochs": 40,
+        "batch_size": 128,
+    },
+)
+
+
+def found() -> dict[str, Preset]:
+    """Every preset by name: each network of the paper with each method of the paper, and desk."""
+    presets = {}
+    for name, network in NETWORKS.items():
+        presets[name] = network
+        for suffix, method in METHODS.items():
+            presets[f"{name}-{suffix}"] = Preset(
+                line=method.line,
+                fields={**network.fields, **method.fields},
+                generations=method.generations,
+            )
+    return {**presets, "desk": _DESK}
+
+
+def get(name: str) -> Preset:
+    """A preset by name; ValueError lists the known ones, the nearest first."""
+    checks.choice("preset", name, presets := found())
+    return presets[name]
+
+
+def recipe(name: str, **fields: Any) -> Recipe:
+    """The recipe of a preset; ``fields`` win, and ``prior`` replaces all of the preset's prior.
+
+    >>> ours = recipe("paper-resnet34-sd", dataset="cifar100", seed=3)
+    >>> ours.generation, ours.teacher == recipe("paper-resnet34", dataset="cifar100", seed=3)
+    (1, True)
+    """
+    preset = get(name)
+    values = {**preset.fields, **fields}
+    if preset.generations == 1 or "teacher" in values:
+        return Recipe.from_dict(values)
+    return chain(values, preset.generations)[-1]
+
+
+def chain(values: Mapping[str, Any], n: int) -> list[Recipe]:
+    """n generations: cross-entropy, then students that are each taught by the one before.
+
+    ``values`` are the students' fields, as :meth:`.Recipe.from_dict` takes them, without a
+    teacher; the first generation has neither their prior nor what goes with it. The recipes are
+    those of :func:`.generations`, for students that may have their temperature matched, too.
+
+    Source: paper (figure 1).
+    """
+    if n < 1:
+        raise ValueError(f"generations must be at least 1, got {n}")
+    alone = {"prior": None, "label_weight": 1.0, "match_smoothing": None, "votes": "live"}
+    recipes = [Recipe.from_dict({**values, **alone})]
+    first = recipes[0].initialisation
+    for k in range(1, n):
+        student = {**values, "teacher": recipes[-1], "initialisation": first + k}
+        recipes.append(Recipe.from_dict(student))
+    return recipes
