@@ -16,7 +16,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 SHARED = {"checks", "counts", "margin", "discovery", "gathering"}  # everybody's
 CORE = SHARED | {
-    *("", "kernel", "posterior", "losses", "matching", "priors", "teachers", "diagnostics"),
+    *("", "kernel", "recent", "posterior", "losses", "matching", "priors", "teachers"),
+    "diagnostics",
 }
 EVERYTHING = CORE | {"training", "studies", "engines", "report", "cli"}
 # part: (parts of softprior, third parties). "" is the package itself, its public names. A part
@@ -28,10 +29,11 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "margin": (set(), {"torch"}),
     "discovery": (set(), set()),
     "kernel": ({"checks", "counts"}, {"torch"}),
-    "posterior": ({"checks", "counts", "kernel"}, {"torch"}),
+    "posterior": ({"checks", "counts", "kernel", "recent"}, {"torch"}),
     "losses": ({"checks", "counts", "posterior", "priors"}, {"torch"}),
     "matching": ({"checks"}, {"torch"}),
-    "priors": (SHARED, {"torch"}),
+    "recent": (set(), {"torch"}),
+    "priors": (SHARED | {"recent"}, {"torch"}),
     "teachers": ({"checks", "margin", "discovery"}, {"torch"}),
     "diagnostics": ({"checks", "margin"}, {"torch"}),
     "gathering": (set(), {"torch"}),

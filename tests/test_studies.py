@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from on_disk import cifar
 
-from softprior import studies
+from softprior import BetaPrior, TeacherPrior, UniformPrior, studies
 from softprior.cli import main
-from softprior.studies._kit import Claim, Difference, Measured, verdict
+from softprior.engines import estimated_seconds
+from softprior.studies._kit import (
+    COLOURS,
+    Claim,
+    Difference,
+    Measured,
+    colour,
+    method,
+    verdict,
+)
+from softprior.training import Recipe, Store
 
 STUDIES = studies.found()
 
@@ -24,30 +37,75 @@ def test_docstring_has_its_four_lines(name: str) -> None:
     assert set(STUDIES[name].SEEDS) == {"smoke", "desk", "paper"}
 
 
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All studies at smoke scale, by one command."""
+    folder = tmp_path_factory.mktemp("all")
+    assert main(["study", "all", "--scale", "smoke", "--out", str(folder)]) == 0
+    return folder
+
+
 @pytest.mark.parametrize("name", STUDIES)
-def test_smoke(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["study", name, "--scale", "smoke", "--out", str(tmp_path)]) == 0
-    out = capsys.readouterr().out
-    assert str(tmp_path / "report.html") in out
-    study = json.loads((tmp_path / "results.json").read_text())["studies"][name]
+def test_smoke(name: str, everything: Path) -> None:
+    study = json.loads((everything / "results.json").read_text())["studies"][name]
     assert study["scale"] == "smoke"
     assert study["tables"]
-    page = (tmp_path / "report.html").read_text()
+    assert study["claims"]
+    assert study["figures"]
+    page = (everything / "report.html").read_text()
     cells = [c for t in study["tables"] for row in t["rows"] for c in row if isinstance(c, dict)]
-    assert cells
     for cell in cells:
         if cell["mean"] is not None:
             assert f'data-mean="{cell["mean"]!r}"' in page
-    assert main(["report", str(tmp_path)]) == 0
-    assert (tmp_path / "report.html").read_text() == page
 
 
-def test_two_studies_share_one_report(tmp_path: Path) -> None:
-    for name in ("smoothing", "generations"):
-        words = ["study", name, "--scale", "smoke", "--seeds", "1", "--out", str(tmp_path)]
-        assert main(words) == 0
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert list(results["studies"]) == ["generations", "smoothing"]
+def test_a_report_is_made_again_from_the_runs(everything: Path) -> None:
+    page = (everything / "report.html").read_text()
+    assert main(["report", str(everything)]) == 0
+    assert (everything / "report.html").read_text() == page
+
+
+def test_studies_share_one_report_and_their_runs(
+    everything: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = len(list((everything / "runs").iterdir()))
+    assert main(["study", "smoothing", "--scale", "smoke", "--out", str(everything)]) == 0
+    assert "to train" not in capsys.readouterr().err
+    assert len(list((everything / "runs").iterdir())) == runs
+    results = json.loads((everything / "results.json").read_text())
+    assert list(results["studies"]) == sorted(STUDIES)
+
+
+def test_studies_run_on_any_data_set(tmp_path: Path) -> None:
+    """One seed on small files of the shape of CIFAR, and the report beside that of digits."""
+    data = cifar(tmp_path / "Small images", train=120, test=40)
+    out = str(tmp_path / "out")
+    words = ["--scale", "smoke", "--seeds", "1", "--out", out]
+    assert main(["study", "all", "--dataset", str(data), *words]) == 0
+    assert main(["study", "map", *words]) == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())["studies"]
+    assert set(results) == {f"{name}-Small-images" for name in STUDIES} | {"map"}
+    assert "--dataset" in results["smoothing-Small-images"]["command"]
+    asked = results["smoothing-Small-images"]["asked"]
+    assert (asked["study"], asked["dataset"], asked["seeds"]) == ("smoothing", str(data), 1)
+    shutil.rmtree(data)  # a report is made from the runs alone
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert main(["report", out]) == 0
+    assert (tmp_path / "out" / "report.html").read_text() == page
+
+
+def test_the_time_is_estimated_from_runs_alike(everything: Path) -> None:
+    store = Store(everything / "runs")
+    done = [run for run in store.runs() if run.recipe.model == "mlp"]
+    base = next(run.recipe for run in done if run.recipe.teacher is None)
+    new = [replace(base, seed=100 + k) for k in range(4)]
+    one, two = (estimated_seconds(new, store, workers) for workers in (1, 2))
+    assert one is not None
+    assert two == pytest.approx(one / 2)
+    paces = [run.outcome["seconds"] / run.recipe.epochs for run in done]
+    assert min(paces) <= one / (4 * base.epochs) <= max(paces)
+    assert estimated_seconds([replace(base, model="convnet")], store, 1) is None
+    assert estimated_seconds([], store, 1) == 0
 
 
 def test_difference_is_the_paired_t_interval() -> None:
@@ -58,6 +116,9 @@ def test_difference_is_the_paired_t_interval() -> None:
     assert difference.mean == 0.5
     assert (difference.low, difference.high) == pytest.approx(tuple(interval))
     assert not difference.clear
+    assert difference.p_t == pytest.approx(scipy_stats.ttest_rel(ours, theirs).pvalue)
+    assert difference.p == 0.5  # of ±.5 ±.5 ±.5 ±1.5, 8 of 16 are as far from 0 as 2
+    assert difference.effect == pytest.approx(0.5 / math.sqrt(2 / 3))
     alone = Difference.paired([1.0], [0.5])
     assert alone.n == 1
     assert math.isnan(alone.low)
@@ -67,6 +128,9 @@ def test_difference_is_the_paired_t_interval() -> None:
 def test_measured_is_mean_and_sample_deviation() -> None:
     assert Measured.of([1.0, 3.0]) == Measured(2.0, math.sqrt(2), 2)
     assert math.isnan(Measured.of([1.0]).std)
+    ties = Measured.of([-math.inf, -1.0])  # confidence diversity of a run with ties
+    assert ties.mean == -math.inf
+    assert math.isnan(ties.std)
 
 
 @pytest.mark.parametrize(
@@ -89,3 +153,103 @@ def test_verdict(differences: list[tuple[float, float]], sign: int, expected: st
     assert isinstance(claim, Claim)
     assert claim.verdict == expected
     assert "self-0" in claim.evidence
+
+
+def test_evidence_says_what_decided() -> None:
+    gaps = {
+        "Beta (EMA)": Difference.paired([0.9, 0.92, 0.93], [0.8, 0.81, 0.82]),
+        "alone": Difference(0.5, math.nan, math.nan, 3),
+    }
+    assert verdict("It is so.", gaps, sign=+1, percent=True).evidence == (
+        "Beta (EMA) +10.7 [+9.23, +12.1] points (d_z +18, p = 0.002, sign-flip p = 0.25); "
+        "alone +50 points (seeds: 3; p: paired t test, Holm-adjusted for 2)"
+    )
+    one = Difference.paired([0.4], [0.5])
+    assert verdict("It is so.", {"a": one}, sign=+1).evidence == "a −0.1 (seeds: 1)"
+    with pytest.raises(ValueError, match=r"claim 'It is so\.' has no differences"):
+        verdict("It is so.", {}, sign=+1)
+
+
+BETA = BetaPrior(strength=0.6)
+FIRST = Recipe()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"),
+    [
+        (Recipe(), "cross-entropy"),
+        (Recipe(confidence_penalty=0.1), "confidence penalty"),
+        (Recipe(prior=UniformPrior(0.15), label_weight=0.85), "label smoothing"),
+        (Recipe(prior=UniformPrior(0.15)), "label smoothing, label weight 1"),
+        (
+            Recipe(prior=UniformPrior(0.15, "others"), label_weight=0.85),
+            "label smoothing, on the other classes",
+        ),
+        (Recipe(prior=BETA, label_weight=0.4), "Beta (own logits)"),
+        (Recipe(prior=BETA, label_weight=0.4, teacher="ema"), "Beta (EMA)"),
+        (Recipe(prior=BETA, label_weight=0.4, teacher="memory"), "Beta (memory)"),
+        (Recipe(prior=BETA, label_weight=0.4, teacher=FIRST), "Beta (frozen teacher)"),
+        (Recipe(prior=BETA, teacher="ema"), "Beta (EMA), label weight 1"),
+        (
+            Recipe(prior=BetaPrior(draw="quantile"), label_weight=0.4),
+            "Beta (own logits), quantile draws",
+        ),
+        (
+            Recipe(prior=BetaPrior(among="local"), label_weight=0.4),
+            "Beta (own logits), local ranks",
+        ),
+        (Recipe(prior=BetaPrior(among="running"), label_weight=0.4), "Beta (running)"),
+        (
+            Recipe(prior=BetaPrior(among="running"), label_weight=0.4, teacher="ema"),
+            "Beta (running), EMA",
+        ),
+        (Recipe(prior=BetaPrior(order="random"), label_weight=0.4), "Beta (random order)"),
+        (
+            Recipe(prior=BetaPrior(order="random"), label_weight=0.4, teacher="ema"),
+            "Beta (random order)",
+        ),
+        (Recipe(prior=BetaPrior(order="reversed"), label_weight=0.4), "Beta (reversed order)"),
+        (
+            Recipe(prior=BetaPrior(order="reversed"), label_weight=0.4, teacher="memory"),
+            "Beta (reversed order), memory",
+        ),
+        (Recipe(prior=TeacherPrior(), label_weight=0.6, teacher=FIRST), "self-distillation"),
+        (
+            Recipe(prior=TeacherPrior(0.4, 2.5), label_weight=0.6, teacher=FIRST),
+            "self-distillation, T = 2.5",
+        ),
+        (
+            Recipe(
+                prior=TeacherPrior(0.4, 2.5),
+                label_weight=0.6,
+                teacher=FIRST,
+                match_smoothing=0.15,
+            ),
+            "self-distillation",
+        ),
+        (
+            Recipe(prior=TeacherPrior(weighting="map"), teacher="ema", student_temperature=2.0),
+            "self-distillation, EMA teacher, MAP weights, label weight 1, student T = 2",
+        ),
+        (
+            Recipe(prior=TeacherPrior(), label_weight=0.6, teacher=FIRST, votes="permuted"),
+            "self-distillation, permuted votes",
+        ),
+    ],
+)
+def test_name_of_a_method(recipe: Recipe, name: str) -> None:
+    assert method(recipe) == name
+    base = name.partition(",")[0]
+    assert (base in COLOURS) == (base != "Beta (frozen teacher)")
+    assert colour(name) == COLOURS.get(base, COLOURS["cross-entropy"])
+
+
+def test_colours_differ_and_are_seen_on_white_paper() -> None:
+    def luminance(hex_colour: str) -> float:
+        parts = [int(hex_colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return sum(w * v for w, v in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    assert len({c.lower() for c in COLOURS.values()}) == len(COLOURS)
+    for name, shade in COLOURS.items():
+        assert (luminance("#fdfdfd") + 0.05) / (luminance(shade) + 0.05) >= 3, name

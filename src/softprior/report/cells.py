@@ -6,9 +6,15 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from softprior.studies._kit import Cell, Column, Difference, Measured, Table
+from softprior.studies._kit import Cell, Claim, Column, Difference, Measured, Table
 
 MISSING = "–"
+NOTATION = (
+    "“a ± b”: mean and sample standard deviation over seeds. “a [b, c]”: mean paired difference "
+    "over seeds and its 95 % t interval; it is called better, worse or different only where the "
+    "interval excludes zero, which chance alone brings about in one comparison of twenty. Verdicts "
+    "are corrected for that (Holm, over the methods of a claim)."
+)
 SYMBOLS = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
 _ARROWS = {"high": "↑", "low": "↓"}
 
@@ -41,8 +47,7 @@ def read(cell: Cell, column: Column) -> Reading:
     if isinstance(cell, Measured):
         shown = _shown(cell.mean, column)
         spread = f"± {_shown(cell.std, column)}" if _spread(cell.n, cell.std) else ""
-        exact = _exact(mean=cell.mean, std=cell.std)
-        return Reading(value=shown, spread=spread, exact={**exact, "n": cell.n})
+        return Reading(value=shown, spread=spread, exact=_exact(**vars(cell)))
     if isinstance(cell, Difference):
         return _difference(cell, column)
     if isinstance(cell, int) and not column.percent:  # a count has no decimals
@@ -83,8 +88,21 @@ def note(table: Table) -> str:
     return text
 
 
+def tally(claims: Iterable[Claim]) -> str:
+    """How the claims came out, in words: "2 hold, 1 does not hold, 1 open"."""
+    count = dict.fromkeys(SYMBOLS, 0)
+    for claim in claims:
+        count[claim.verdict] += 1
+    words = {
+        "holds": ("holds", "hold"),
+        "does not hold": ("does not hold", "do not hold"),
+        "cannot tell": ("open", "open"),
+    }
+    return ", ".join(f"{n} {words[v][n > 1]}" for v, n in count.items() if n)
+
+
 def _difference(cell: Difference, column: Column) -> Reading:
-    exact = {**_exact(mean=cell.mean, low=cell.low, high=cell.high), "n": cell.n}
+    exact = _exact(**vars(cell))
     value = _shown(cell.mean, column, signed=True)
     if not (_spread(cell.n, cell.low) and not math.isnan(cell.high)):
         return Reading(value=value, exact=exact)
@@ -116,9 +134,13 @@ def _spread(n: int, value: float) -> bool:
     return n > 1 and not math.isnan(value)
 
 
-def _exact(**values: float) -> dict[str, float | int]:
-    """Plain floats (NumPy's print differently), without what JSON cannot hold either."""
-    return {name: float(v) for name, v in values.items() if math.isfinite(v)}
+def _exact(**values: object) -> dict[str, float | int]:
+    """Plain numbers (NumPy's print differently), without what JSON cannot hold either."""
+    return {
+        name: v if isinstance(v, int) else float(v)
+        for name, v in values.items()
+        if isinstance(v, (int, float)) and math.isfinite(v)
+    }
 
 
 def _in_order(marks: Iterable[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A figure as inline SVG that follows the page's theme, or as PNG for documents."""
+"""A figure as inline SVG that follows the page's theme, or as files for documents."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ _STYLE: dict[str, Any] = {
     "legend.fontsize": 9,
     "legend.frameon": False,
     "lines.linewidth": 1.7,
+    "pdf.fonttype": 42,  # TrueType: many journals refuse matplotlib's own choice, Type 3
     "svg.fonttype": "none",  # text stays text: selectable, and in the reader's font
     "text.color": INK,
     "text.usetex": False,
@@ -89,13 +90,27 @@ def svg(figure: Figure, prefix: str = "") -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def png(figure: Figure, dpi: int = 200) -> bytes:
-    """The figure as a PNG on the light theme's paper."""
-    buffer = BytesIO()
-    with _drawn(figure, salt=figure.key) as canvas:
+def files(figure: Figure, salt: str) -> dict[str, bytes]:
+    """The figure on the light theme's paper by suffix (png, svg, pdf), drawn once.
+
+    ``salt`` goes into the ids of the SVG. The same figure gives the same bytes: nothing tells
+    when or by which version it was drawn.
+    """
+    plain: dict[str, Any] = {"facecolor": PAPER}
+    nameless = {"Creator": None, "Producer": None, "CreationDate": None}
+    options: dict[str, dict[str, Any]] = {
+        "png": {**plain, "dpi": 200, "metadata": {"Software": None}},
+        "svg": {**plain, "metadata": {"Date": None, "Creator": None, "Title": figure.title}},
+        "pdf": {**plain, "metadata": {**nameless, "Title": figure.title}},
+    }
+    found = {}
+    with _drawn(figure, salt) as canvas:
         FigureCanvasAgg(canvas)
-        canvas.savefig(buffer, format="png", dpi=dpi, facecolor=PAPER)
-    return buffer.getvalue()
+        for suffix, chosen in options.items():
+            buffer = BytesIO()
+            canvas.savefig(buffer, format=suffix, **chosen)
+            found[suffix] = buffer.getvalue()
+    return found
 
 
 @contextmanager

@@ -1,10 +1,11 @@
-"""results.json: every number of a report, exact and as fractions, for machines."""
+"""What a report is made of, and results.json: every number, exact and as fractions."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +15,20 @@ from softprior.studies._kit import Cell, Claim, Difference, Figure, Measured, Ta
 
 FORMAT = 1
 Item: TypeAlias = Table | Figure | Claim
+_SAID_ELSEWHERE = ("Title", "Claim", "Run")  # the heading, the lead, and the command
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
     """One study's part of a report: what it showed, and how it was measured.
 
-    ``about`` holds the study's docstring lines (Claim, Paper, Run, Cost), ``command`` what
-    repeats it, ``facts`` hardware, versions, when it was measured, and wall seconds.
+    ``name`` is the section's own in the report; ``asked`` what makes it again, as plain values.
+    ``about`` holds the study's docstring lines (Claim, Paper, Run, Cost), ``command``
+    what repeats it, ``facts`` hardware, versions, when it was measured, and wall seconds.
     """
 
     name: str
+    asked: Mapping[str, Any] = field(default_factory=dict)
     title: str
     about: Mapping[str, str] = field(default_factory=dict)
     scale: str
@@ -45,10 +49,34 @@ class Section:
     def claims(self) -> list[Claim]:
         return [item for item in self.items if isinstance(item, Claim)]
 
+    @property
+    def details(self) -> dict[str, str]:
+        """The lines of ``about`` that a report does not say in another place."""
+        return {key: text for key, text in self.about.items() if key not in _SAID_ELSEWHERE}
+
+
+def slug(name: str) -> str:
+    """``name`` as part of a file name, a link or a label: letters, digits, ``_`` and ``-``."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)
+
+
+def numbered(sections: Sequence[Section]) -> list[dict[int, str]]:
+    """ "Table 1", "Figure 1", … through the whole report, by section and place in it."""
+    counts = {"Table": 0, "Figure": 0}
+    numbers: list[dict[int, str]] = []
+    for section in sections:
+        numbers.append({})
+        for at, item in enumerate(section.items):
+            kind = type(item).__name__
+            if kind in counts:
+                counts[kind] += 1
+                numbers[-1][at] = f"{kind} {counts[kind]}"
+    return numbers
+
 
 def to_json(sections: Sequence[Section]) -> dict[str, Any]:
     """The sections as JSON values. What is not a finite number is null."""
-    names = [section.name for section in sections]
+    names = [slug(section.name) for section in sections]
     if len(set(names)) != len(names):
         raise ValueError(f"sections must have different names, got {names}")
     return {"format": FORMAT, "studies": {s.name: _section(s) for s in sections}}
@@ -74,6 +102,11 @@ def check_target(path: str | Path) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
+    """:func:`replace_bytes` of ``text`` in UTF-8."""
+    replace_bytes(path, text.encode("utf-8"))
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
     """Write beside ``path``, then rename: a reader sees the old file or the new one.
 
     What a symbolic link points to is replaced, not the link. A device or a pipe, such as
@@ -82,11 +115,11 @@ def replace_text(path: Path, text: str) -> None:
     try:
         target = path.resolve()
         if target.exists() and not target.is_file():
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(content)
             return
         partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
         try:
-            partial.write_text(text, encoding="utf-8")
+            partial.write_bytes(content)
             os.replace(partial, target)
         finally:
             partial.unlink(missing_ok=True)
@@ -97,8 +130,13 @@ def replace_text(path: Path, text: str) -> None:
 
 
 def _section(section: Section) -> dict[str, Any]:
+    for kind in (section.tables, section.figures):
+        keys = [slug(item.key) for item in kind]
+        if len(set(keys)) != len(keys):
+            raise ValueError(f"study {section.name!r} uses a key twice, got {keys}")
     return {
         "title": section.title,
+        "asked": dict(section.asked),
         "about": dict(section.about),
         "scale": section.scale,
         "seeds": section.seeds,

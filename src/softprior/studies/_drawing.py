@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 INK = "#1b1f24"
 MUTED = "#59626d"
@@ -94,15 +94,104 @@ def curve_with_band(
     ylabel: str = "",
 ) -> None:
     """A curve with a band of one standard deviation (none where it is NaN: one seed)."""
-    spread = [0.0 if math.isnan(s) else s for s in std]
-    below = [m - s for m, s in zip(mean, spread, strict=True)]
-    above = [m + s for m, s in zip(mean, spread, strict=True)]
-    ax.fill_between(x, below, above, color=colour, alpha=0.18, linewidth=0)
-    ax.plot(x, mean, color=colour, marker="o", markersize=3.5, label=label or None)
+    bounds = [(m, m - s, m + s) for m, s in zip(mean, std, strict=True)]
+    curve_with_interval(ax, x, bounds, colour=colour, label=label)
     if all(float(v).is_integer() for v in x):
         ax.set_xticks(list(x)[:: math.ceil(len(x) / 5)])
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
+
+
+def curve_with_interval(
+    ax: Any,
+    x: Sequence[float],
+    intervals: Sequence[tuple[float, float, float]],
+    *,
+    colour: str,
+    label: str = "",
+) -> None:
+    """A curve through (value, low, high) with a band between its bounds (none where NaN)."""
+    value, low, high = zip(*((v, *_bounds(v, a, b)) for v, a, b in intervals), strict=True)
+    ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+    ax.plot(x, value, color=colour, marker="o", markersize=3.5, label=label or None)
+
+
+def level_with_interval(
+    ax: Any, interval: tuple[float, float, float], *, colour: str, label: str = ""
+) -> None:
+    """A dashed line across the axes, for what has no x, with the band of its interval."""
+    value, low, high = interval
+    ax.axhspan(*_bounds(value, low, high), color=colour, alpha=0.14, linewidth=0, zorder=0.8)
+    ax.axhline(value, color=colour, linewidth=1.4, dashes=(4, 2), zorder=0.9, label=label or None)
+
+
+class End(NamedTuple):
+    """The right end of a curve, in the data's units, and what it is called."""
+
+    name: str
+    x: float
+    y: float
+    colour: str
+
+
+def name_ends(ax: Any, ends: Sequence[End]) -> None:
+    """Names to the right of the axes, each with a line to its curve's end: no legend to look up.
+
+    To be called last: the limits of the axes stay what they are. Names whose ends are nearer
+    than a line of text move apart.
+    """
+    low, high = ax.get_ylim()
+    ax.set_xlim(ax.get_xlim())
+    ax.set_ylim(low, high)
+    inches = ax.figure.get_figheight() * ax.get_position().height
+    heights = [(end.y - low) / (high - low) for end in ends]
+    for end, height in zip(ends, spaced(heights, _LINE / (72 * inches)), strict=True):
+        ax.annotate(
+            end.name,
+            (end.x, end.y),
+            (1.05, height),
+            textcoords=ax.transAxes,
+            va="center",
+            fontsize=9,
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": end.colour,
+                "linewidth": 0.9,
+                "shrinkA": 1,
+                "shrinkB": 2,
+                "relpos": (0, 0.5),
+            },
+        )
+
+
+_LINE = 13.0  # points between two names
+
+
+def spaced(wanted: Sequence[float], gap: float) -> list[float]:
+    """The places nearest to the wanted ones (least squares) that are at least ``gap`` apart.
+
+    >>> spaced([0.5, 0.0, 0.5], 0.25)
+    [0.375, 0.0, 0.625]
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    blocks: list[tuple[float, int]] = []  # where a block's first name would stand; how many in it
+    for rank, i in enumerate(order):
+        start, n = wanted[i] - rank * gap, 1
+        while blocks and blocks[-1][0] >= start:  # isotonic regression: pool what would overlap
+            other, m = blocks.pop()
+            start, n = (other * m + start * n) / (m + n), m + n
+        blocks.append((start, n))
+    starts = [start for start, n in blocks for _ in range(n)]
+    places = [0.0] * len(wanted)
+    for rank, (i, start) in enumerate(zip(order, starts, strict=True)):
+        places[i] = start + rank * gap
+    return places
+
+
+def _bounds(value: float, low: float, high: float) -> tuple[float, float]:
+    """No band where there is no interval: one seed."""
+    return (value, value) if math.isnan(low) or math.isnan(high) else (low, high)
 
 
 def legend_beside(ax: Any) -> None:

@@ -3,25 +3,56 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import fmean, stdev
+from statistics import stdev
 from typing import Any, Literal, TypeAlias
 
-from scipy.special import stdtrit
+from softprior.studies import _statistics
+from softprior.studies._methods import COLOURS, by_method, colour, method, selected
 
-from softprior.priors import BetaPrior, TeacherPrior, UniformPrior
-from softprior.training import Recipe, Run
+__all__ = [
+    "COLOURS",
+    "INTERVALS",
+    "Cell",
+    "Claim",
+    "Column",
+    "Difference",
+    "Figure",
+    "Measured",
+    "Scale",
+    "Table",
+    "Verdict",
+    "adjusted",
+    "by_method",
+    "colour",
+    "method",
+    "selected",
+    "verdict",
+]
+
+LEVEL = 0.05  # of the verdicts: the chance of a wrong one in a claim where nothing differs
+# For the caption of a table of differences.
+INTERVALS = (
+    "Each interval stands by itself, not corrected for the number of comparisons; verdicts are "
+    "corrected (Holm, over the methods of a claim)."
+)
 
 Verdict = Literal["holds", "does not hold", "cannot tell"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """How large a study is run: smoke (seconds), desk (a laptop), paper (the paper's recipe)."""
+    """How large a study is run: smoke (seconds), desk (a laptop), paper (the paper's recipe).
+
+    ``dataset`` is a name or a path; None is digits. ``precision`` is that of convolutional
+    networks on it: digits' MLP always trains in fp32.
+    """
 
     name: Literal["smoke", "desk", "paper"]
     seeds: int
+    dataset: str | None = None
+    precision: Literal["fp32", "bf16"] = "fp32"
 
 
 @dataclass(frozen=True)
@@ -34,31 +65,55 @@ class Measured:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Measured:
-        return cls(fmean(values), stdev(values) if len(values) > 1 else math.nan, len(values))
+        mean, n = _statistics.t_interval(values).value, len(values)
+        return cls(mean, stdev(values) if n > 1 and math.isfinite(mean) else math.nan, n)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean paired difference with its 95 % t interval over n seeds (NaN bounds for n = 1)."""
+    """Mean paired difference over n matched seeds, how far it can be told, and against what odds.
+
+    Attributes:
+        mean: of ours - theirs, seed by seed.
+        low: lower end of its 95 % t interval (NaN for n = 1).
+        high: upper end.
+        n: number of seeds.
+        p: two-sided p-value of the exact sign-flip test, at least ``2^(1-n)``: it assumes no
+            normal distribution, but five seeds cannot bring it below 0.0625.
+    """
 
     mean: float
     low: float
     high: float
     n: int
+    p: float = math.nan
 
     @classmethod
     def paired(cls, ours: Sequence[float], theirs: Sequence[float]) -> Difference:
         gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
-        n, mean = len(gaps), fmean(gaps)
-        if n < 2:
-            return cls(mean, math.nan, math.nan, n)
-        half = float(stdtrit(n - 1, 0.975)) * stdev(gaps) / math.sqrt(n)
-        return cls(mean, mean - half, mean + half, n)
+        return cls(*_statistics.t_interval(gaps), len(gaps), _statistics.sign_flip_p(gaps))
 
     @property
     def clear(self) -> bool:
         """Whether the interval excludes zero."""
         return self.low > 0 or self.high < 0
+
+    @property
+    def p_t(self) -> float:
+        """Two-sided p-value of the paired t test: below 0.05 just where the interval is clear.
+
+        Where all seeds differ by the same it is the sign-flip test's ``2^(1-n)``.
+        """
+        return _statistics.t_p(self._interval, self.n)
+
+    @property
+    def effect(self) -> float:
+        """Cohen's d_z: the mean over the standard deviation of the differences."""
+        return _statistics.t_statistic(self._interval, self.n) / math.sqrt(self.n)
+
+    @property
+    def _interval(self) -> _statistics.Interval:
+        return _statistics.Interval(self.mean, self.low, self.high)
 
 
 Cell: TypeAlias = str | int | float | Measured | Difference
@@ -109,68 +164,85 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A statement that the study tests, its verdict, and the evidence in a sentence."""
+    """A statement that the study tests, its verdict, and the evidence in a sentence.
+
+    ``brief`` is the evidence where there is room for its numbers alone, if it is shorter.
+    ``answers`` names those of the paper's questions ("RQ1" to "RQ5") that the claim answers.
+    """
 
     text: str
     verdict: Verdict
     evidence: str
+    brief: str = ""
+    answers: tuple[str, ...] = ()
 
 
-# The Okabe-Ito palette: colour-blind safe; the same colour for a method in every figure.
-COLOURS = {
-    "cross-entropy": "#7f7f7f",
-    "label smoothing": "#0072B2",
-    "Beta (EMA)": "#D55E00",
-    "Beta (memory)": "#E69F00",
-    "self-distillation": "#009E73",
-}
-
-
-def method(recipe: Recipe) -> str:
-    """What the field calls a recipe's method: the key of :data:`COLOURS`."""
-    if isinstance(recipe.prior, UniformPrior):
-        return "label smoothing"
-    if isinstance(recipe.prior, TeacherPrior):
-        return "self-distillation"
-    if isinstance(recipe.prior, BetaPrior):
-        ranker = {"ema": "EMA", "memory": "memory", None: "own logits"}
-        return f"Beta ({ranker.get(str(recipe.teacher), 'own logits')})"
-    return "confidence penalty" if recipe.confidence_penalty else "cross-entropy"
-
-
-def by_method(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Runs by method in the order of first appearance, each in the order of its seeds."""
-    groups: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: run.recipe.seed):
-        groups.setdefault(method(run.recipe), []).append(run)
-    return groups
+def adjusted(differences: Mapping[str, Difference]) -> dict[str, float]:
+    """Holm's adjusted p-values of the paired t tests: one claim's, or one column's, family."""
+    p_values = _statistics.holm([d.p_t for d in differences.values()])
+    return dict(zip(differences, p_values, strict=True))
 
 
 def verdict(
-    text: str, differences: Mapping[str, Difference], *, sign: int, percent: bool = False
+    text: str,
+    differences: Mapping[str, Difference],
+    *,
+    sign: int,
+    percent: bool = False,
+    answers: tuple[str, ...] = (),
 ) -> Claim:
-    """A claim about the direction of differences, decided by their 95 % intervals.
+    """A claim about the direction of differences, decided by paired t tests with Holm's correction.
 
-    It holds where every interval lies on the claimed side of zero, does not hold where one
-    lies wholly on the other side, and cannot be told otherwise.
+    It holds where every difference is on the claimed side and its adjusted p-value below 0.05;
+    it does not hold where one is as clearly on the other side; and it cannot be told otherwise:
+    always where the intervals include zero. Where no method differs, the chance of anything but
+    "cannot tell" is at most 0.05 in a claim, however many methods it compares.
+
+    The t test decides, not the sign-flip test beside it: with five seeds that one has no p-value
+    below 0.0625, and could never tell anything. Where the two disagree, few seeds or a
+    few odd ones among them carry the verdict.
     """
+    if not differences:
+        raise ValueError(f"claim {text!r} has no differences to decide it, wanted at least one")
     factor, unit = (100, " points") if percent else (1, "")
+    p_values = adjusted(differences)
 
     def shown(value: float) -> str:
         return f"{value * factor:+.3g}".replace("-", "−")
 
-    evidence = "; ".join(
-        f"{name} {shown(d.mean)}"
-        + (f" [{shown(d.low)}, {shown(d.high)}]" if d.n > 1 else "")
-        + unit
-        for name, d in differences.items()
-    )
-    bounds = [(sign * d.low, sign * d.high) for d in differences.values()]
-    ordered = [(min(pair), max(pair)) for pair in bounds]
+    def measured(name: str, d: Difference) -> str:
+        interval = "" if math.isnan(d.low) else f" [{shown(d.low)}, {shown(d.high)}]"
+        return f"{name} {shown(d.mean)}{interval}{unit}"
+
+    def tested(name: str, d: Difference) -> str:
+        if math.isnan(d.low):
+            return measured(name, d)
+        effect = f"{d.effect:+.2g}".replace("-", "−").replace("inf", "∞")
+        odds = [f"d_z {effect}", f"p {_p(p_values[name])}"]
+        if not math.isnan(d.p):
+            odds.append(f"sign-flip p {_p(d.p)}")
+        return f"{measured(name, d)} ({', '.join(odds)})"
+
+    told = {n: d for n, d in differences.items() if d.clear and p_values[n] < LEVEL}
     outcome: Verdict = "cannot tell"
-    if all(low > 0 for low, _ in ordered):
-        outcome = "holds"
-    elif any(high < 0 for _, high in ordered):
+    if any(sign * d.mean < 0 for d in told.values()):
         outcome = "does not hold"
+    elif len(told) == len(differences):
+        outcome = "holds"
     n = next(iter(differences.values())).n
-    return Claim(text=text, verdict=outcome, evidence=f"{evidence} (seeds: {n})")
+    note = f"seeds: {n}"
+    if any(not math.isnan(p) for p in p_values.values()):
+        note += "; p: paired t test"
+        note += f", Holm-adjusted for {len(differences)}" if len(differences) > 1 else ""
+    evidence = "; ".join(tested(name, d) for name, d in differences.items())
+    return Claim(
+        text=text,
+        verdict=outcome,
+        evidence=f"{evidence} ({note})",
+        brief="; ".join(measured(name, d) for name, d in differences.items()),
+        answers=answers,
+    )
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.2g}"

@@ -1,27 +1,22 @@
 """The main table: five ways to spread the same amount of smoothing.
 
-Claim: at the same average smoothing, self-distillation and Beta smoothing beat label smoothing,
-    and every regulariser beats cross-entropy.
-Paper: main table (there CIFAR-100, CUB-200 and Tiny-ImageNet; here digits).
+Claim: at the same average smoothing, self-distillation and Beta smoothing are more accurate and
+    better calibrated than label smoothing, and every regulariser is more accurate than
+    cross-entropy.
+Paper: RQ3 and RQ4, main table (there CIFAR-100, CUB-200 and Tiny-ImageNet).
 Run: softprior study smoothing
-Cost: 27 s at desk scale (15 seeds, 90 runs) on 2 cores of an AMD EPYC.
+Cost: with the eight other studies 5 min 16 s (softprior study all, desk scale) on 2 cores of
+    an AMD EPYC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-
-import torch
-from torch import Tensor
+from collections.abc import Iterable, Mapping, Sequence
 
 from softprior import diagnostics
-from softprior.matching import uniform_smoothing
-from softprior.priors import BetaPrior, TeacherPrior, UniformPrior
-from softprior.studies._drawing import confidence_histogram, reliability_diagram
+from softprior.studies._ablation import COLUMNS, Numbers, Score, Scores, against, forest, paired
 from softprior.studies._kit import (
-    COLOURS,
-    Cell,
+    INTERVALS,
     Claim,
     Column,
     Difference,
@@ -32,68 +27,62 @@ from softprior.studies._kit import (
     by_method,
     verdict,
 )
+from softprior.studies._settings import SMOOTHING, base, methods
+from softprior.studies._smoothing_figures import confidences_figure, reliability_figure
+from softprior.studies._went import COLUMNS as WENT
+from softprior.studies._went import NOTES, went
 from softprior.training import Recipe, Run
 from softprior.training.store import Epoch
 
 SEEDS = {"smoke": 2, "desk": 15, "paper": 20}
-EPOCHS = {"smoke": 8, "desk": 30, "paper": 150}
-SMOOTHING = 0.15
-WEIGHT = 0.6
+CE, LS, SD = "cross-entropy", "label smoothing", "self-distillation"
+EPOCHS: dict[Epoch, str] = {
+    "best": "the epoch with the best validation accuracy",
+    "last": "the last epoch",
+}
 
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
-    """Five methods for each seed, matched in split, order and initialisation."""
+    """Six methods for each seed, matched in split, order and initialisation."""
     for seed in range(scale.seeds):
-        base = Recipe(model="mlp", validation=0.25, epochs=EPOCHS[scale.name], seed=seed)
-        spread = uniform_smoothing(SMOOTHING, num_classes=10)
-        beta = replace(
-            base, prior=BetaPrior.matching(SMOOTHING, strength=WEIGHT), label_weight=1 - WEIGHT
-        )
-        yield base
-        yield replace(base, prior=UniformPrior(spread), label_weight=1 - spread)
-        yield replace(beta, teacher="ema")
-        yield replace(beta, teacher="memory")
-        yield replace(
-            base,
-            prior=TeacherPrior(strength=WEIGHT),
-            label_weight=1 - WEIGHT,
-            teacher=replace(base, initialisation=1),
-            match_smoothing=SMOOTHING,
-        )
+        yield from methods(base(scale, seed))
 
 
 def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     """Levels, paired differences, verdicts, and what the confidences look like."""
-    methods = by_method(runs)
-    numbers = {
-        epoch: {name: [measure(run, epoch) for run in of] for name, of in methods.items()}
-        for epoch in ("best", "last")
-    }
-    best = numbers["best"]
-    yield from _claims(best)
-    yield _levels("best", "the epoch with the best validation accuracy", best)
-    yield _differences("best", "the epoch with the best validation accuracy", best)
-    yield _levels("last", "the last epoch", numbers["last"])
-    yield _differences("last", "the last epoch", numbers["last"])
-    yield _amounts(methods)
-    yield _reliability(methods)
-    yield _confidences(methods)
+    groups = {name.partition(",")[0]: of for name, of in by_method(runs).items()}
+    counts = runs[0].recipe.select  # the epoch that the recipes were made for decides
+    other: Epoch = "last" if counts == "best" else "best"
+    deciding, beside = (
+        {name: [measure(run, epoch) for run in of] for name, of in groups.items()}
+        for epoch in (counts, other)
+    )
+    regularised, specific = [name for name in groups if name != CE], _specific(deciding)
+    yield from _claims(deciding)
+    yield _levels(counts, deciding)
+    yield _differences(counts, counts, deciding, CE, regularised)
+    yield _differences("smoothed", counts, deciding, LS, specific)
+    yield forest(
+        "gaps",
+        f"Difference to {CE} and to {LS}",
+        {
+            f"to {CE}": against(deciding, regularised, CE),
+            f"to {LS}": against(deciding, specific, LS),
+        },
+        ("accuracy", "ece", "scaled_nll"),
+    )
+    yield _levels(other, beside)
+    yield _differences(other, other, beside, CE, regularised)
+    yield _amounts(groups)
+    yield reliability_figure(groups)
+    yield confidences_figure(groups)
 
 
-COLUMNS = (
-    Column(name="Accuracy", percent=True, better="high"),
-    Column(name="NLL", digits=4, better="low"),
-    Column(name="ECE", percent=True, better="low"),
-    Column(name="NLL, scaled", digits=4, better="low"),
-    Column(name="ECE, scaled", percent=True, better="low"),
-)
-
-
-def measure(run: Run, epoch: Epoch) -> tuple[float, ...]:
+def measure(run: Run, epoch: Epoch) -> Scores:
     """Test accuracy, NLL and ECE, and the last two after temperature scaling on validation."""
     logits, labels = run.predictions("test", epoch)
     scaled = logits / diagnostics.fit_temperature(*run.predictions("validation", epoch))
-    return (
+    return Scores(
         diagnostics.accuracy(logits, labels),
         diagnostics.nll(logits, labels),
         diagnostics.ece(logits, labels),
@@ -102,150 +91,80 @@ def measure(run: Run, epoch: Epoch) -> tuple[float, ...]:
     )
 
 
-Numbers = dict[str, list[tuple[float, ...]]]
-
-
-def _levels(key: str, epoch: str, numbers: Numbers) -> Table:
-    return Table(
-        key=f"levels_{key}",
-        title=f"Test set, {epoch}",
-        caption="Mean ± standard deviation over seeds. ECE: 20 equal-width bins. Scaled: after "
-        "temperature scaling, fitted on the validation set. NLL in nats.",
-        columns=(Column(name="Method"), *COLUMNS),
-        rows=[
-            (name, *(Measured.of(values) for values in zip(*rows, strict=True)))
-            for name, rows in numbers.items()
-        ],
-    )
-
-
-def _differences(key: str, epoch: str, numbers: Numbers) -> Table:
-    reference, *others = numbers
-    return Table(
-        key=f"differences_{key}",
-        title=f"Difference to {reference}, {epoch}",
-        caption="Mean paired difference over seeds (same split, order and initialisation) with "
-        "its 95 % t interval, not corrected for the number of comparisons.",
-        columns=(Column(name="Method"), *COLUMNS),
-        rows=[
-            (name, *(paired(numbers, name, reference, at) for at in range(len(COLUMNS))))
-            for name in others
-        ],
-    )
-
-
-def paired(numbers: Numbers, name: str, reference: str, at: int) -> Difference:
-    """``name`` minus ``reference`` in the metric number ``at``, seed by seed."""
-    return Difference.paired([r[at] for r in numbers[name]], [r[at] for r in numbers[reference]])
+def _specific(numbers: Numbers) -> list[str]:
+    """The methods whose targets differ from sample to sample."""
+    return [name for name in numbers if name == SD or name.startswith("Beta")]
 
 
 def _claims(numbers: Numbers) -> Iterable[Claim]:
-    reference, smoothed, *specific = numbers
-    accuracy, ece, scaled_nll = 0, 2, 3
+    regularised, specific = [name for name in numbers if name != CE], _specific(numbers)
+    distilled, ranked = ([n for n in specific if (n == SD) is same] for same in (True, False))
+
+    def gaps(names: Sequence[str], reference: str, score: Score) -> dict[str, Difference]:
+        return {name: paired(numbers, name, reference, score) for name in names}
+
     yield verdict(
-        f"Every regulariser is more accurate than {reference}.",
-        {n: paired(numbers, n, reference, accuracy) for n in (smoothed, *specific)},
+        f"Every regulariser is more accurate than {CE}.",
+        gaps(regularised, CE, "accuracy"),
         sign=+1,
         percent=True,
     )
-    yield verdict(
-        f"Self-distillation and Beta smoothing are more accurate than {smoothed}.",
-        {n: paired(numbers, n, smoothed, accuracy) for n in specific},
-        sign=+1,
-        percent=True,
-    )
-    yield verdict(
-        f"Self-distillation and Beta smoothing have a lower ECE than {smoothed}.",
-        {n: paired(numbers, n, smoothed, ece) for n in specific},
-        sign=-1,
-        percent=True,
-    )
-    yield verdict(
-        f"After temperature scaling, every regulariser has a lower NLL than {reference}.",
-        {n: paired(numbers, n, reference, scaled_nll) for n in (smoothed, *specific)},
-        sign=-1,
-    )
-
-
-def _amounts(methods: dict[str, list[Run]]) -> Table:
-    """What was matched, and whether the training set was memorised."""
-    rows: list[tuple[Cell, ...]] = []
-    for name, runs in methods.items():
-        temperatures = [t for run in runs if (t := run.outcome["temperature"]) is not None]
-        train = [diagnostics.accuracy(*run.predictions("train")) for run in runs]
-        rows.append(
-            (
-                name,
-                Measured.of(temperatures) if temperatures else "–",
-                Measured.of(train),
-                Measured.of([float(run.outcome["best_epoch"]) for run in runs]),
-            )
+    for subject, names in (("Self-distillation", distilled), ("Beta smoothing", ranked)):
+        yield verdict(
+            f"{subject} is more accurate than {LS}.",
+            gaps(names, LS, "accuracy"),
+            sign=+1,
+            percent=True,
+            answers=("RQ3",) if subject == "Self-distillation" else ("RQ3", "RQ4"),
         )
+    yield verdict(
+        f"Self-distillation and Beta smoothing have a lower ECE (20 bins) than {LS}.",
+        gaps(specific, LS, "ece"),
+        sign=-1,
+        percent=True,
+        answers=("RQ4",),
+    )
+    yield verdict(
+        f"After temperature scaling, every regulariser has a lower NLL than {CE}.",
+        gaps(regularised, CE, "scaled_nll"),
+        sign=-1,
+    )
+
+
+def _levels(epoch: Epoch, numbers: Numbers) -> Table:
+    return Table(
+        key=f"levels_{epoch}",
+        title=f"Test set, {EPOCHS[epoch]}",
+        caption="Mean ± standard deviation over seeds. ECE: 20 equal-width bins. Scaled: after "
+        "temperature scaling, fitted on the validation set. NLL in nats.",
+        columns=(Column(name="Method"), *COLUMNS.values()),
+        rows=[
+            (name, *(Measured.of(values) for values in zip(*scores, strict=True)))
+            for name, scores in numbers.items()
+        ],
+    )
+
+
+def _differences(
+    key: str, epoch: Epoch, numbers: Numbers, reference: str, names: Sequence[str]
+) -> Table:
+    return Table(
+        key=f"differences_{key}",
+        title=f"Difference to {reference}, {EPOCHS[epoch]}",
+        caption="Mean paired difference over seeds (same split, order and initialisation) with "
+        f"its 95 % t interval. ECE: 20 equal-width bins; NLL in nats. {INTERVALS}",
+        columns=(Column(name="Method"), *COLUMNS.values()),
+        rows=[(name, *gaps.values()) for name, gaps in against(numbers, names, reference).items()],
+    )
+
+
+def _amounts(groups: Mapping[str, Sequence[Run]]) -> Table:
     return Table(
         key="amounts",
         title="How the runs went",
-        caption=f"Every regulariser takes {SMOOTHING:.0%} from the label on average. Temperature: "
-        "the one at which the teacher's votes do.",
-        columns=(
-            Column(name="Method"),
-            Column(name="Temperature"),
-            Column(name="Training accuracy", percent=True),
-            Column(name="Best epoch", digits=1),
-        ),
-        rows=rows,
+        caption=f"Every regulariser is to leave {100 * (1 - SMOOTHING):g} % on the label on "
+        "average; label smoothing: the rest evenly on the other classes; confidence penalty: by "
+        f"its optimum on one sample. {NOTES}",
+        columns=(Column(name="Method"), *WENT),
+        rows=[(name, *went(runs)) for name, runs in groups.items()],
     )
-
-
-def _pooled(runs: Sequence[Run]) -> tuple[Tensor, Tensor]:
-    """Test logits and labels of all seeds in one."""
-    pairs = [run.predictions("test") for run in runs]
-    return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
-
-
-def _reliability(methods: dict[str, list[Run]]) -> Figure:
-    tables = {n: diagnostics.reliability(*_pooled(runs)) for n, runs in methods.items()}
-
-    def draw(axes: Sequence[object]) -> None:
-        for ax, (name, table) in zip(axes, tables.items(), strict=True):
-            reliability_diagram(ax, *(t.tolist() for t in table), colour=COLOURS[name], label=name)
-
-    return Figure(
-        key="reliability",
-        title="Reliability on the test set",
-        caption="Bars: accuracy in each of 20 bins of confidence; ticks: mean confidence there; "
-        "all seeds pooled, best epoch. Above the diagonal a model is underconfident.",
-        alt="One reliability diagram per method: accuracy against confidence, with the diagonal.",
-        draw=draw,
-        data={name: _finite(table._asdict()) for name, table in tables.items()},
-        panels=len(tables),
-        size=(9.0, 2.6),
-    )
-
-
-def _confidences(methods: dict[str, list[Run]]) -> Figure:
-    p = {}
-    for name, runs in methods.items():
-        logits, labels = _pooled(runs)
-        p[name] = logits.softmax(1).gather(1, labels.unsqueeze(1)).squeeze(1)
-
-    def draw(axes: Sequence[object]) -> None:
-        for ax, (name, values) in zip(axes, p.items(), strict=True):
-            confidence_histogram(ax, values.tolist(), colour=COLOURS[name], label=name)
-
-    return Figure(
-        key="confidences",
-        title="Distribution of the true-class confidence",
-        caption="Probability given to the true class on the test set, all seeds pooled, best "
-        "epoch; 20 bins, log scale.",
-        alt="One histogram per method of the probability that it gives to the true class.",
-        draw=draw,
-        data={n: torch.histc(v, 20, 0, 1).int().tolist() for n, v in p.items()},
-        panels=len(p),
-        size=(9.0, 2.4),
-    )
-
-
-def _finite(columns: dict[str, Tensor]) -> dict[str, list[float | None]]:
-    return {
-        key: [v if v == v else None for v in values.tolist()] for key, values in columns.items()
-    }

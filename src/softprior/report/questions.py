@@ -1,0 +1,72 @@
+"""The paper's five questions, each answered in a sentence by every study that can."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from softprior.report.results import Section
+from softprior.studies._kit import Claim, Verdict
+
+# In our words. A claim names those that it answers.
+QUESTIONS = {
+    "RQ1": "Why does a student get better than its teacher: do predictive uncertainty and "
+    "confidence diversity grow over the generations, and does accuracy go with them?",
+    "RQ2": "Are self-distillation and label smoothing one objective, with different priors?",
+    "RQ3": "Is smoothing that is specific to the instance better than uniform smoothing of the "
+    "same amount?",
+    "RQ4": "Does Beta smoothing have that without a teacher, and is it better calibrated?",
+    "RQ5": "What does the temperature of a teacher change: the amount of smoothing, or its "
+    "diversity?",
+}
+_SAID: dict[Verdict, str] = {
+    "holds": "it holds that",
+    "does not hold": "it does not hold that",
+    "cannot tell": "it cannot be told whether",
+}
+
+
+class Answer(NamedTuple):
+    """A question, and for each section with claims that answer it one sentence."""
+
+    name: str
+    question: str
+    sentences: list[tuple[Section, str]]
+
+
+def answers(sections: Sequence[Section]) -> list[Answer]:
+    """The questions that the claims of these sections answer; none where there are no such."""
+    found = []
+    for name, question in QUESTIONS.items():
+        telling = [(s, [c for c in s.claims if name in c.answers]) for s in sections]
+        sentences = [(s, sentence(claims)) for s, claims in telling if claims]
+        if sentences:
+            found.append(Answer(name, question, sentences))
+    return found
+
+
+def sentence(claims: Sequence[Claim]) -> str:
+    """How the claims came out, and by which numbers: those that hold first.
+
+    >>> works = Claim(text="It works.", verdict="holds", evidence="+1 [0, 2] (seeds: 5)")
+    >>> sentence([works])
+    'It holds that it works (+1 [0, 2] (seeds: 5)).'
+    """
+    parts = [
+        f"{said} {_continued(claim.text)} ({claim.brief or claim.evidence})"
+        for verdict, said in _SAID.items()
+        for claim in claims
+        if claim.verdict == verdict
+    ]
+    text = "; ".join(parts) + "."
+    return text[:1].upper() + text[1:]
+
+
+def _continued(text: str) -> str:
+    """A claim's text in the middle of a sentence; a name in capitals stays one.
+
+    >>> _continued("NLL falls."), _continued("Accuracy rises.")
+    ('NLL falls', 'accuracy rises')
+    """
+    text = text.removesuffix(".")
+    return text if text[:2].isupper() or text.startswith("Beta") else text[:1].lower() + text[1:]

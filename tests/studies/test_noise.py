@@ -1,0 +1,152 @@
+"""The study of label noise: who is compared with whom, and right and wrong labels apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from softprior import TeacherPrior
+from softprior.studies import noise
+from softprior.studies._kit import Claim, Difference, Measured, Scale, Table
+from softprior.studies._noise import auroc, of_samples
+from softprior.training import Recipe
+
+SMOKE = Scale(name="smoke", seeds=2)
+
+
+@dataclass(frozen=True)
+class Fake:
+    """A run as far as show() asks for it: right about the share ``skill`` of the samples.
+
+    Of wrong training labels it has learned the share ``1 - skill``.
+    """
+
+    recipe: Recipe
+    skill: float
+    n: int = 40
+
+    def predictions(self, part: str, epoch: str = "best") -> tuple[Tensor, Tensor]:
+        true = torch.arange(self.n) % 5
+        labels = true.clone()
+        if part != "test":
+            labels[: round(self.recipe.label_noise * self.n)] += 1
+            labels %= 5
+        right = torch.arange(self.n) < round(self.skill * self.n)
+        elsewhere = labels if part == "train" else (true + 1) % 5
+        predicted = torch.where(right.flip(0) if part == "test" else right, true, elsewhere)
+        margin = 2 + 0.01 * torch.arange(self.n) + 0.1 * self.recipe.seed
+        return margin.unsqueeze(1) * torch.nn.functional.one_hot(predicted, 5), labels
+
+    def _tensors(self, name: str) -> dict[str, Tensor]:
+        assert name == "predictions.safetensors"
+        return {"train_clean": torch.arange(self.n) % 5} if self.recipe.label_noise else {}
+
+
+def shown(skill: dict[str, float], seeds: int = 8) -> list[object]:
+    """What show() makes of runs, last seed first, each method with its skill under noise."""
+    runs = []
+    for at, recipe in enumerate(noise.recipes(replace(SMOKE, seeds=seeds))):
+        base = skill.get(noise.named(recipe), 0.5) if recipe.label_noise else 0.9
+        runs.append(Fake(recipe, base + 0.025 * (at % 2 + recipe.seed % 2)))
+    return list(noise.show(sorted(runs, key=lambda run: -run.recipe.seed)))  # type: ignore[type-var]
+
+
+def test_all_of_a_setting_see_the_same_noise() -> None:
+    recipes = list(noise.recipes(Scale(name="desk", seeds=1)))
+    assert len({r.digest for r in recipes}) == len(recipes)
+    for recipe in recipes:
+        if isinstance(recipe.teacher, Recipe):
+            assert recipe.teacher in recipes
+            assert recipe.teacher.label_noise == recipe.label_noise
+            assert recipe.teacher.noise_kind == recipe.noise_kind
+            assert recipe.teacher.initialisation != recipe.initialisation
+    settings = {(r.noise_kind, r.label_noise) for r in recipes}
+    assert noise.CLEAN in settings
+    assert max(share for kind, share in settings if kind == "pair") < 0.5
+    assert len(recipes) == len(settings) * 7
+
+
+def test_targets_add_up_to_one_and_no_temperature_is_matched() -> None:
+    students = [r for r in noise.recipes(SMOKE) if isinstance(r.prior, TeacherPrior)]
+    assert {r.prior.strength for r in students} == {0.6, 1.0, 1.2}  # type: ignore[union-attr]
+    for recipe in students:
+        assert isinstance(recipe.prior, TeacherPrior)
+        assert recipe.label_weight + recipe.prior.strength == pytest.approx(1)
+        assert recipe.match_smoothing is None
+        assert recipe.prior.temperature == noise.TEMPERATURE
+
+
+def test_auroc_is_scikit_learns() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    high = torch.randn(50).mul(2).round() / 2 + 0.5  # with ties
+    low = torch.randn(30).mul(2).round() / 2
+    truth = torch.cat([torch.ones(50), torch.zeros(30)])
+    wanted = metrics.roc_auc_score(truth.numpy(), torch.cat([high, low]).numpy())
+    assert auroc(high, low) == pytest.approx(wanted, abs=1e-9)
+    assert auroc(low, high) == pytest.approx(1 - wanted, abs=1e-9)
+    assert auroc(high.exp(), low.exp()) == pytest.approx(auroc(high, low))
+
+
+def test_samples_apart_by_hand() -> None:
+    p = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.6, 0.3, 0.1], [0.2, 0.3, 0.5]])
+    given, true = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, 0, 0])
+    apart = of_samples(p.log(), given, true)
+    assert apart == pytest.approx((0.75, 0.4, 0.4, 0.5, 0.5, 1.0))
+
+
+def test_samples_apart_do_not_ask_for_an_order_or_a_constant() -> None:
+    logits, true = torch.randn(60, 4).double(), torch.randint(4, (60,))
+    given = torch.where(torch.rand(60) < 0.4, (true + 1) % 4, true)
+    order = torch.randperm(60)
+    apart = of_samples(logits, given, true)
+    assert of_samples(logits[order], given[order], true[order]) == pytest.approx(apart)
+    assert of_samples(logits + torch.randn(60, 1), given, true) == pytest.approx(apart)
+    hot = 100 * torch.nn.functional.one_hot(given, 4)
+    assert of_samples(hot, given, true)[:5] == pytest.approx((1, 1, 0, 1, 0))
+
+
+def test_claims_follow_the_numbers() -> None:
+    better = dict.fromkeys(("label smoothing", "Beta (EMA)"), 0.6)
+    better |= {noise.distilled(0.6): 0.65, noise.distilled(1.0): 0.7, noise.distilled(1.2): 0.8}
+    claims = [item for item in shown({"cross-entropy": 0.3, **better}) if isinstance(item, Claim)]
+    by_text = {c.text: c.verdict for c in claims}
+    assert len(by_text) == len(claims)
+    for start in ("With symmetric 40 %", "With pair 40 %"):
+        (verdict,) = (v for t, v in by_text.items() if t.startswith(start) and "accurate" in t)
+        assert verdict == "holds"
+        (verdict,) = (v for t, v in by_text.items() if t.startswith(start) and "fewer" in t)
+        assert verdict == "holds"
+    assert {v for t, v in by_text.items() if "than by" in t} == {"holds"}
+    worse = {"cross-entropy": 0.9, **dict.fromkeys(better, 0.4)}
+    claims = [item for item in shown(worse) if isinstance(item, Claim)]
+    assert {c.verdict for c in claims if "accurate" in c.text} == {"does not hold"}
+
+
+def test_tables_pair_by_seed_and_leave_the_teacher_out() -> None:
+    tables = {item.key: item for item in shown({}) if isinstance(item, Table)}
+    names = [row[0] for row in tables["accuracy_best"].rows]
+    assert names == ["cross-entropy", "label smoothing", "Beta (EMA)"] + [
+        noise.distilled(w) for w in noise.WEIGHTS
+    ]
+    assert [c.name for c in tables["accuracy_best"].columns[1:]] == [
+        "no noise",
+        "symmetric 40 %",
+        "pair 40 %",
+    ]
+    for row in tables["differences_best"].rows:
+        for cell in row[1:]:
+            assert isinstance(cell, Difference)
+            # Seeds of a method differ from its neighbours' by nothing or one step throughout.
+            assert cell.high - cell.low < 0.12
+    taken = tables["teachers"].rows[1][3:]
+    assert all(isinstance(cell, Measured) for cell in taken)
+    means = [cell.mean for cell in taken if isinstance(cell, Measured)]
+    assert means[2] / means[0] == pytest.approx(2)  # w = 1.2 and 0.6
+
+
+def test_one_seed_is_enough_to_show() -> None:
+    items = shown({}, seeds=1)
+    assert {c.verdict for c in items if isinstance(c, Claim)} == {"cannot tell"}
