@@ -19,13 +19,16 @@ import pytest
 import torch
 
 from softprior import diagnose, priors, studies, teachers
-from softprior.cli import main
+from softprior.cli import _progress, main
 from softprior.cli.dispatch import COMMANDS
-from softprior.engines import Failure, LocalEngine
+from softprior.engines import Failure, LocalEngine, with_teachers
 from softprior.training import Recipe, Store, images, models
+from softprior.training.runtime import fastest_precision
+
+PRECISION = fastest_precision("mlp")  # what `softprior fit` takes here unless told otherwise
 
 KEYS = [
-    *("n", "classes", "accuracy", "nll", "brier", "ece", "ece_bins"),
+    *("n", "classes", "accuracy", "nll", "brier", "ece", "ece_bins", "aurc"),
     *("predictive_uncertainty", "confidence_diversity", "confidence_variance", "tied_share"),
     *("temperature", "nll_scaled", "ece_scaled"),
 ]
@@ -141,7 +144,9 @@ def test_ctrl_c_while_a_command_is_imported(
     monkeypatch.delattr("softprior.cli.dispatch", raising=False)
     monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
     assert main(["list"]) == 130
-    assert capsys.readouterr().err == "softprior: stopped; finished runs are kept\n"
+    assert capsys.readouterr().err == "softprior: stopped\n"
+    assert main(["study", "smoothing"]) == 130
+    assert "finished runs are kept" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -170,10 +175,15 @@ def test_a_config_may_name_the_prior_alone(
     config = tmp_path / "c.yaml"
     config.write_text("epochs: 1\nprior: beta\n")
     assert main(["fit", "--config", str(config), "--out", str(tmp_path)]) == 0
-    assert Store(tmp_path / "runs").get(Recipe(epochs=1, prior=priors.BetaPrior())) is not None
+    assert (
+        Store(tmp_path / "runs").get(
+            Recipe(precision=PRECISION, epochs=1, prior=priors.BetaPrior())
+        )
+        is not None
+    )
     out, err = capsys.readouterr()
     assert out.startswith("data: digits: ")
-    assert "1/1" in err  # progress goes there
+    assert "epoch 1 of 1" in err  # progress goes there
     assert not re.search(r" $", out, re.M)
 
 
@@ -198,7 +208,28 @@ def test_a_study_of_failures_tells_them(
     out, err = capsys.readouterr()
     assert out == ""
     assert "the disk [is] full" in err
-    assert err.endswith("softprior: no seed is complete, so there is nothing to report\n")
+    assert "has no complete seed of study 'smoothing' at scale smoke" in err.splitlines()[-1]
+
+
+def test_a_study_tells_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(self: Any, recipes: Sequence[Recipe], store: Store, hear: Any) -> list[Failure]:
+        for recipe in with_teachers(recipes):
+            hear(recipe, "epoch")
+            hear(recipe, "failed")
+        return [Failure(recipe, "no") for recipe in recipes]
+
+    monkeypatch.setattr(LocalEngine, "run", run)
+    monkeypatch.setattr(_progress, "EVERY", 0.0)
+    assert main([*STUDY, str(tmp_path)]) == 1
+    lines = re.findall(r"^run (\d+) of (\d+): epoch (\d+) of (\d+), 0:00:\d\d left$",
+                       capsys.readouterr().err, re.M)  # fmt: skip
+    runs, epochs = int(lines[0][1]), int(lines[0][3])
+    assert [(int(a), int(c)) for a, _, c, _ in lines] == [
+        (k + ended, k + 1) for k in range(runs) for ended in (0, 1)
+    ]
+    assert epochs > runs
 
 
 def test_ties_are_told_from_what_cannot_be_told(
@@ -219,7 +250,13 @@ def test_fit_trains_stores_and_reuses(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(words) == 0
     out = capsys.readouterr().out
     assert all(key in out for key in KEYS)
-    recipe = Recipe(epochs=2, prior=priors.BetaPrior(a=5.0), label_weight=0.4, teacher="ema")
+    recipe = Recipe(
+        precision=PRECISION,
+        epochs=2,
+        prior=priors.BetaPrior(a=5.0),
+        label_weight=0.4,
+        teacher="ema",
+    )
     run = Store(tmp_path / "runs").get(recipe)
     assert run is not None
     written = (run.path / "weights.safetensors").stat().st_mtime_ns
@@ -227,20 +264,12 @@ def test_fit_trains_stores_and_reuses(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (run.path / "weights.safetensors").stat().st_mtime_ns == written
 
 
-def test_fit_with_two_processes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = f"fit --epochs 1 --prior beta --label-weight 0.4 --processes 2 --out {tmp_path}"
-    assert main(words.split()) == 0
-    recipe = Recipe(epochs=1, prior=priors.BetaPrior(), label_weight=0.4)
-    assert Store(tmp_path / "runs").get(recipe) is not None
-    assert recipe.digest in capsys.readouterr().out
-
-
 def test_a_finished_run_can_be_the_config_and_the_teacher(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = ["--out", str(tmp_path)]
     assert main(["fit", "--epochs", "1", "--seed", "3", *out]) == 0
-    first = Recipe(epochs=1, seed=3)
+    first = Recipe(precision=PRECISION, epochs=1, seed=3)
     folder = tmp_path / "runs" / first.digest
     again = ["fit", "--config", str(folder / "recipe.json")]
     assert main([*again, *out]) == 0  # the same run: nothing is trained
@@ -262,7 +291,7 @@ def test_print_config_is_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[
     config = tmp_path / "recipe.yaml"
     config.write_text(capsys.readouterr().out)
     assert main(["fit", "--config", str(config), "--out", str(tmp_path)]) == 0
-    recipe = Recipe(epochs=1, prior=priors.UniformPrior(0.2))
+    recipe = Recipe(precision=PRECISION, epochs=1, prior=priors.UniformPrior(0.2))
     assert Store(tmp_path / "runs").get(recipe) is not None
 
 
@@ -291,7 +320,7 @@ def test_print_config_is_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("fit --learning_rate nan", r"--learning_rate wants a number, got nan"),
         ("fit --milestones 0.7,0.5", r"milestones must ascend, got \(0.7, 0.5\)"),
         ("fit --milestones=x", r"--milestones wants numbers such as 0.5,0.75, got x"),
-        ("fit --label-weight x", r"--label_weight wants a number, got x"),
+        ("fit --label-weight x", r"--label_weight wants a number or null, got x"),
         ("fit --prior.strenght 3", r"^[^,]*did you mean '--prior.strength'( or '[^']*'){0,2}\?"),
         ("fit --prior", r"--prior.name needs a value"),
         ("fit --prior beta --teacher frozen", r"pass its folder, --teacher OUT/runs/<digest>"),
@@ -383,7 +412,7 @@ def test_report_of_single_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str
     capsys.readouterr()
     assert main(["report", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert Recipe(epochs=1, seed=1).digest in out
+    assert Recipe(precision=PRECISION, epochs=1, seed=1).digest in out
     assert (tmp_path / "report.html").is_file()
 
 

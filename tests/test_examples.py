@@ -20,9 +20,15 @@ def test_recipe_says_how_it_is_run(file: Path) -> None:
     assert Recipe.from_dict(yaml.safe_load(text)).model == yaml.safe_load(text)["model"]
 
 
-def test_options_beside_a_recipe_win(tmp_path: Path) -> None:
-    file = next(path for path in RECIPES if path.stem == "paper-resnet34")
-    words = ["fit", "--config", str(file), "--model", "mlp", "--augment", "none", "--epochs", "2"]
-    assert main([*words, "--out", str(tmp_path)]) == 0
-    recipe = Recipe(epochs=2, batch_size=128)
+@pytest.mark.parametrize("first", ["config", "options"])
+def test_options_beside_a_recipe_win(first: str, tmp_path: Path) -> None:
+    config = ["--config", str(next(path for path in RECIPES if path.stem == "beta"))]
+    options = ["--model", "mlp", "--augment", "none", "--epochs", "2", "--precision", "fp32"]
+    options += ["--prior.a", "5"]
+    words = [*config, *options] if first == "config" else [*options, *config]
+    assert main(["fit", *words, "--out", str(tmp_path)]) == 0
+    prior = {"name": "beta", "a": 5.0}
+    recipe = Recipe.from_dict(
+        {"epochs": 2, "batch_size": 128, "prior": prior, "label_weight": 0.4, "teacher": "ema"}
+    )
     assert Store(tmp_path / "runs").get(recipe) is not None

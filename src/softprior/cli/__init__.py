@@ -30,7 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()  # not at exit: nobody could catch what it raises there
     except KeyboardInterrupt:
-        print("softprior: stopped; finished runs are kept", file=sys.stderr)
+        if "RANK" not in os.environ:  # of several processes their parent speaks
+            print(f"softprior: stopped{_kept(given)}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         # Python flushes once more at exit; there has to be somewhere to flush to.
@@ -41,6 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print("softprior: " + " ".join(_told(error).split()), file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2  # a run that diverged has failed
+
+
+def _kept(given: Sequence[str]) -> str:
+    """What an interrupted command leaves behind."""
+    if not {"fit", "study"}.intersection(given[:1]):
+        return ""
+    return "; finished runs are kept, and the same command goes on from the last checkpoint"
 
 
 def _told(error: Exception) -> str:

@@ -17,8 +17,8 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 # name: (module, the first line of its docstring)
 COMMANDS = {
-    "list": ("listing", "List priors, teachers, data sets, networks and studies."),
-    "fit": ("fit", "Train one run."),
+    "list": ("listing", "List presets, priors, teachers, data sets, networks and studies."),
+    "fit": ("fit", "Train one run, or a chain of generations."),
     "study": ("study", "Run a study and write its report."),
     "report": ("report", "Write the report of each folder again, from the runs that are in it."),
     "diagnose": (
@@ -90,6 +90,7 @@ def _parsers(command: str | None, module: Any) -> tuple[ArgumentParser, Argument
     for name, (_, line) in COMMANDS.items():
         sub = ArgumentParser(
             description=module.__doc__ if module and name == command else line,
+            epilog=getattr(module, "EXAMPLES", None) if name == command else None,
             formatter_class=_Formatter,
             exit_on_error=False,
             print_config="--print-config",

@@ -1,246 +1,212 @@
-"""Train one run.
+"""Train one run, or a chain of generations.
 
-Every field of a recipe is an option; --config takes them from a YAML or JSON file (such as the
-recipe.json of a finished run), and options given beside it win. A finished run is not repeated.
+Every field of a recipe is an option. --preset sets those of the paper, or of a desk; --config takes
+them from a YAML or JSON file (such as the recipe.json of a finished run); options win. A finished
+run is not repeated, and one that was stopped goes on from its last checkpoint.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
 
-from jsonargparse import (  # type: ignore[attr-defined]  # ActionConfigFile: not in __all__
-    ActionConfigFile,
-    ArgumentParser,
-    Namespace,
-    get_loader,
-)
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from jsonargparse import ArgumentParser, Namespace
 
-from softprior import checks, diagnostics, priors
+from softprior.cli import _events, _options
 from softprior.cli._console import console
 from softprior.cli._folders import results_folder
-from softprior.engines import with_teachers
-from softprior.report import Section, terminal
-from softprior.studies._kit import Column, Table, method
-from softprior.training import Recipe, Run, Store, fit, images
+from softprior.cli._progress import Show, progress, remaining
+from softprior.cli._recipes import asked, finished_teacher
+from softprior.cli._scores import chain_scores, scores
+from softprior.report import terminal
+from softprior.training import Recipe, Store, fit, images
 from softprior.training.allocator import keep_blocks
+from softprior.training.runtime import described
+
+EXAMPLES = """the four methods on a folder of images (train/CLASS/*.png, or Parquet files):
+  softprior fit --dataset photos --model resnet8 --augment flip
+  softprior fit --dataset photos --model resnet8 --augment flip \\
+      --prior uniform --prior.strength 0.15 --label_weight 0.85
+  softprior fit --dataset photos --model resnet8 --augment flip \\
+      --prior beta --label_weight 0.4 --teacher ema
+  softprior fit --dataset photos --model resnet8 --augment flip \\
+      --prior teacher --label_weight 0.6 --generations 2
+
+ten generations, each taught by the one before; then two more:
+  softprior fit --dataset photos --model resnet8 --augment flip --generations 10
+  softprior fit --dataset photos --model resnet8 --augment flip --generations 12
+
+Beta smoothing by the recipe of the paper's code, on CIFAR-100 from the Hub:
+  softprior fit --preset paper-resnet34-beta --dataset cifar100 --seed 3
+
+a teacher that was trained elsewhere:
+  softprior fit --dataset photos --model resnet8 --prior teacher --label_weight 0.6 \\
+      --teacher weights.safetensors --teacher_model resnet34
+"""
+
+shorthand = _options.shorthand
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """One option for each field of a recipe, one for each field of each prior."""
-    parser.add_argument(
-        "--config", action=_RecipeFile, metavar="FILE", help="YAML or JSON file with these options"
-    )
+    """How a run is executed, and the options of its recipe."""
     parser.add_argument(
         "--out", type=Path, default=Path("results"), help="the run goes to OUT/runs/<digest>/"
     )
     parser.add_argument(
         "--processes", type=int, default=1, help="processes that train the one run together"
     )
-    parser.add_class_arguments(Recipe, None, skip={"prior", "teacher"})
     parser.add_argument(
-        "--teacher",
-        type=str | dict | None,
-        default=None,
-        help="ema, memory, or the folder of a finished run (an earlier generation)",
+        "--cpu", action="store_true", help="stay on the CPU where there is an accelerator"
     )
-    known = priors.found()
     parser.add_argument(
-        "--prior.name", type=str | None, help=f"{', '.join(known)}; short: --prior NAME"
+        "--keep_blocks",
+        type=bool,
+        default=True,
+        help="false: let the allocator return freed memory to the system at every step",
     )
-    for field, owners in _prior_fields().items():
-        kind = get_type_hints(known[owners[0]])[field]
-        parser.add_argument(
-            f"--prior.{field}", type=kind | None, help=f"of prior {', '.join(owners)}"
-        )
-
-
-class _RecipeFile(ActionConfigFile):
-    """A file of options, whose shape is looked at before the parser sees it."""
-
-    def __call__(
-        self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
-    ) -> None:
-        self.apply_config(parser, cfg, self.dest, json.dumps(_read_config(values), default=str))
-        cfg[self.dest][-1] = values  # the file's name, for messages
-
-
-def _read_config(file: str) -> dict[str, Any]:
-    try:
-        values: Any = get_loader("yaml")(Path(file).read_text("utf-8"))
-    except OSError as error:
-        raise ValueError(f"{file}: {error.strerror}") from error
-    except Exception as error:  # the loader's own kinds
-        raise ValueError(f"{file} is neither YAML nor JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{file}: wanted options such as 'epochs: 30', got {values!r:.60}")
-    prior = values.get("prior")
-    if isinstance(prior, str):
-        values["prior"] = {"name": prior}
-    elif not isinstance(prior, dict | None):
-        raise ValueError(
-            f"{file}: prior must be a name, or a name and its fields such as "
-            f"{{name: beta, a: 3}}, got {prior!r:.60}"
-        )
-    return values
-
-
-def shorthand(given: Sequence[str]) -> list[str]:
-    """``--prior beta`` is short for ``--prior.name beta``; milestones need no brackets.
-
-    >>> shorthand(["--prior=beta", "--milestones", "0.5,0.75"])
-    ['--prior.name=beta', '--milestones=[0.5,0.75]']
-    """
-    words: list[str] = []
-    for word in given:
-        if words and words[-1] == "--milestones":
-            words.pop()
-            word = f"--milestones={word}"
-        if re.match("--prior(=|$)", word):
-            word = f"--prior.name{word[7:]}"
-        if match := re.fullmatch(r"--milestones=([\d.eE,\s+-]+)", word):
-            word = f"--milestones=[{match[1]}]"
-        words.append(word)
-    return words
+    parser.add_argument(
+        "--checkpoint_minutes",
+        type=float | None,
+        metavar="X",
+        help="write a checkpoint every X minutes, within epochs too",
+    )
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="write events to OUT/tensorboard/<digest>/"
+    )
+    _options.arguments(parser)
 
 
 def run(options: Namespace) -> int:
     """Train, then print what became of it."""
     try:
-        recipe = recipe_from(options)
-        images.check(recipe.dataset)
+        recipes = asked(options)
+        images.check(recipes[-1].dataset)
     except (ValueError, TypeError) as error:
         if options.config:
             raise ValueError(f"with {options.config[-1]}: {error}") from error
         raise
     if options.processes < 1:
         raise ValueError(f"--processes must be at least 1, got {options.processes}")
+    if options.checkpoint_minutes is not None and not options.checkpoint_minutes > 0:
+        raise ValueError(f"--checkpoint_minutes must be above 0, got {options.checkpoint_minutes}")
+    if options.tensorboard:
+        _events.check()
     store = Store(results_folder(options.out) / "runs")
     store.sweep()
-    found = store.get(recipe)
-    if found is None and options.processes > 1 and "RANK" not in os.environ:
-        if code := _together(recipe, options.out, options.processes):
-            return code
-        found = store.get(recipe)
-    if found is None:
-        found = _watched(recipe, store)
-    if int(os.environ.get("RANK", 0)):
-        return 0  # of several processes one speaks
+    if (folder := finished_teacher(options)) is not None:
+        store.adopt(folder)
+    if options.processes > 1 and "RANK" not in os.environ:
+        for recipe in reversed(_missing(recipes, store)):
+            # The last of a chain has all those before it trained.
+            if store.get(recipe) is None and (code := _together(recipe, options)):
+                return code
+    elif missing := _missing(recipes, store):
+        _watched(missing, recipes[-1], store, options)
+    if not _speaks():
+        return 0
+    runs = [found for recipe in recipes if (found := store.get(recipe)) is not None]
     out = console()
-    if told := found.outcome.get("data"):
+    if told := runs[-1].outcome.get("data"):
         out.print(f"data: {told}", soft_wrap=True, highlight=False, markup=False)
-    terminal.show([_scores(found)], out)
-    out.print(f"run: {found.path}", soft_wrap=True, highlight=False, markup=False)
+    terminal.show([chain_scores(runs) if len(runs) > 1 else scores(runs[0])], out)
+    for found in runs:
+        out.print(f"run: {found.path}", soft_wrap=True, highlight=False, markup=False)
     return 0
 
 
-def recipe_from(options: Namespace) -> Recipe:
-    """The recipe that the options ask for; what is wrong with it is told before any training."""
-    values: dict[str, Any] = dict(options.as_dict())
-    for name in ("config", "out", "processes"):
-        values.pop(name, None)
-    prior = {k: v for k, v in (values.get("prior") or {}).items() if v is not None}
-    if prior and "name" not in prior:
-        raise ValueError(
-            f"--prior.{next(iter(prior))} needs to know which prior: add --prior NAME "
-            f"({', '.join(priors.found())})"
-        )
-    if prior.get("name") in ("none", "ce"):
-        prior = {}
-    values["prior"] = prior or None
-    if isinstance(values["teacher"], str) and values["teacher"] not in ("ema", "memory"):
-        values["teacher"] = _recipe_in(values["teacher"])
-    return Recipe.from_dict(values)
+def _missing(recipes: Sequence[Recipe], store: Store) -> list[Recipe]:
+    """What has to be trained, teachers first: no further back than to a finished one."""
+    wanted: dict[str, Recipe] = {}
+    for recipe in recipes:
+        line: list[Recipe] = []
+        at: object = recipe
+        while isinstance(at, Recipe) and at.digest not in wanted and store.get(at) is None:
+            line.append(at)
+            at = at.teacher
+        wanted.update((r.digest, r) for r in reversed(line))
+    return list(wanted.values())
 
 
-def _recipe_in(name: str) -> dict[str, Any]:
-    if name == "frozen":
-        raise ValueError(
-            "teacher 'frozen' is a finished run: pass its folder, --teacher OUT/runs/<digest>"
-        )
-    path = Path(name)
-    path = path / "recipe.json" if path.is_dir() else path
-    if not path.is_file():
-        known = checks.unknown("teacher", name, ("ema", "memory"))
-        raise ValueError(f"{known}, or the folder of a finished run ({path} does not exist)")
+def _watched(missing: Sequence[Recipe], last: Recipe, store: Store, options: Namespace) -> None:
+    """Train one after the other, and tell how far it is."""
+    kept = options.keep_blocks and keep_blocks()
+    if _speaks():
+        print(f"softprior: {_execution(last, kept, options.cpu)}", file=sys.stderr)
+    with progress(quiet=not _speaks()) as show:
+        for at, recipe in enumerate(missing):
+            later = sum(r.epochs for r in missing[at + 1 :])
+            which = f"generation {recipe.generation + 1} of {last.generation + 1}: "
+            _train(recipe, which if last.generation else "", later, store, options, show)
+
+
+def _train(
+    recipe: Recipe, which: str, later: int, store: Store, options: Namespace, show: Show
+) -> None:
+    """One run; ``later`` epochs are those of the runs after it."""
+    events = _events.Events(options.out / "tensorboard" / recipe.digest)
+    minutes = options.checkpoint_minutes
+    history = store.partial(recipe) / "history.jsonl"
+    before = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
+
+    def decoded(done: int, total: int) -> None:
+        if done < total:
+            show(f"{which}images", done, total, "")
+        else:
+            show(f"{which}epoch", before, recipe.epochs, "")
+
+    def tell(row: dict[str, float]) -> None:
+        done = int(row["epoch"])
+        left = row["seconds"] / done * (recipe.epochs - done + later)
+        said = f"{row['images_per_second']:,.0f} images/s, {remaining(left)}, "
+        said += f"loss {row['loss']:.3f}, validation {row['validation_accuracy']:.1%}"
+        show(f"{which}epoch", done, recipe.epochs, said)
+        if options.tensorboard:
+            events.tell(row)
+
     try:
-        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a recipe in JSON: {error}") from error
-    return values
+        fit(
+            recipe,
+            store,
+            tell,
+            on_images=decoded,
+            checkpoint_every=None if minutes is None else 60 * minutes,
+            cpu=options.cpu,
+        )
+    finally:
+        events.close()
 
 
-def _prior_fields() -> dict[str, list[str]]:
-    fields: dict[str, list[str]] = {}
-    for name, member in priors.found().items():
-        for field in dataclasses.fields(member):
-            fields.setdefault(field.name, []).append(name)
-    return fields
+def _execution(recipe: Recipe, kept: bool, cpu: bool) -> str:
+    """On what and how, and the options that switch each speed-up off."""
+    told = described(recipe, cpu) + ", freed blocks kept" * kept
+    off = ["--precision fp32"] * (recipe.precision != "fp32")
+    off += ["--channels_last false"] * recipe.channels_last
+    off += ["--compile false"] * recipe.compile + ["--keep_blocks false"] * kept
+    return f"{told}; to switch off: {' '.join(off)}" if off else told
 
 
-def _together(recipe: Recipe, out: Path, processes: int) -> int:
+def _speaks() -> bool:
+    """Of several processes one does."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def _together(recipe: Recipe, options: Namespace) -> int:
     """Train the recipe with several processes; returns their exit code."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "recipe.json"
         file.write_text(json.dumps(recipe.to_dict()), "utf-8")
-        launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        words = ["-m", "softprior.cli", "fit", "--config", str(file), "--out", str(out)]
+        launch = ["torch.distributed.run", "--standalone"]
+        launch += [f"--nproc-per-node={options.processes}"]
+        words = ["-m", "softprior.cli", "fit", "--config", str(file), "--out", str(options.out)]
+        words += ["--cpu"] * options.cpu + ["--tensorboard"] * options.tensorboard
+        words += [f"--keep_blocks={str(options.keep_blocks).lower()}"]
+        if options.checkpoint_minutes is not None:
+            words += [f"--checkpoint_minutes={options.checkpoint_minutes}"]
         threads = {"OMP_NUM_THREADS": "1", **os.environ}
         command = [sys.executable, "-m", *launch, *words]
         return subprocess.run(command, env=threads, stdout=subprocess.DEVNULL).returncode
-
-
-def _watched(recipe: Recipe, store: Store) -> Run:
-    """Train with a progress bar over the epochs of the run and of the teachers it still needs."""
-    keep_blocks()
-    missing = [r for r in with_teachers([recipe]) if store.get(r) is None]
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=console(stderr=True),
-        disable="RANK" in os.environ and os.environ["RANK"] != "0",
-    ) as progress:
-        task = progress.add_task("epochs", total=sum(r.epochs for r in missing))
-
-        def tick(row: dict[str, float]) -> None:
-            said = f"loss {row['loss']:.3f}, validation {row['validation_accuracy']:.1%}"
-            progress.update(task, advance=1, description=said)
-
-        return fit(recipe, store, tick)
-
-
-def _scores(run: Run) -> Section:
-    """Every diagnostic on the test set, best and last epoch."""
-    best, last = (diagnostics.diagnose(*run.predictions("test", e)) for e in ("best", "last"))
-    table = Table(
-        key="scores",
-        title="Test set",
-        caption=f"Best epoch by validation accuracy: {run.outcome['best_epoch']} of "
-        f"{run.recipe.epochs}. Fractions; entropies in nats; the temperature is fitted on the "
-        "test set itself here.",
-        columns=(
-            Column(name="Diagnostic"),
-            Column(name="Best epoch", digits=4),
-            Column(name="Last epoch", digits=4),
-        ),
-        rows=[(name, best[name], last[name]) for name in best],
-    )
-    return Section(
-        name=run.recipe.digest,
-        title=f"{run.recipe.dataset}, {run.recipe.model}, {method(run.recipe)}",
-        scale="",
-        seeds=0,
-        command="",
-        items=[table],
-    )

@@ -1,4 +1,4 @@
-"""List priors, teachers, data sets, networks and studies.
+"""List presets, priors, teachers, data sets, networks and studies.
 
 Each is found by its file: a prior dropped into the package's priors/ appears here by itself.
 """
@@ -13,7 +13,7 @@ from rich.table import Table
 
 from softprior import priors, studies, teachers
 from softprior.cli._console import console
-from softprior.training import images, models
+from softprior.training import images, models, presets
 
 
 def arguments(parser: ArgumentParser) -> None:
@@ -24,6 +24,7 @@ def run(options: Namespace) -> int:
     """Print every family with a line on each member."""
     out = console()
     families = {
+        "presets": {name: preset.line for name, preset in presets.found().items()},
         "priors": {name: _prior(member) for name, member in priors.found().items()},
         "teachers": {name: _line(member) for name, member in teachers.found().items()},
         "data sets": {**images.described(), "PATH": "Parquet files, or an image folder"},

@@ -1,54 +1,123 @@
 """Write the report of each folder again, from the runs that are in it.
 
 A folder of studies gets its studies; a folder with single runs, a table of them.
+
+Beside report.html and results.json, --formats writes results.md with figures/ (PNG, SVG, PDF),
+tables.tex and numbers.csv. --markdown writes the Markdown into a document's place, and --update
+writes a table again where a document has it marked:
+
+  <!-- softprior: smoothing/levels_best -->
+  <!-- end -->
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shlex
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser, Namespace
 
-from softprior import diagnostics, studies
+from softprior import checks, diagnostics, studies
 from softprior.cli._console import console
-from softprior.report import Section, terminal, write_report
-from softprior.studies._kit import Cell, Column, Scale, Table, method
+from softprior.report import FORMATS, Section, refresh, terminal, write_markdown, write_report
+from softprior.report.results import check_target, replace_text, slug
+from softprior.studies._kit import Cell, Column, Scale, Table, method, selected
 from softprior.training import Recipe, Run, Store
 from softprior.training.provenance import provenance
 from softprior.training.store import open_run
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """The folders."""
+    """The folders, and what to write."""
     parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="results folders")
+    parser.add_argument(
+        "--formats",
+        type=str | None,
+        metavar="NAMES",
+        help="write these too: markdown, latex, csv, with commas between; a file of them that "
+        "is in the folder is always written again",
+    )
+    parser.add_argument(
+        "--markdown",
+        type=Path | None,
+        metavar="FILE",
+        help="write the Markdown to FILE, its figures into figures/ beside it",
+    )
+    parser.add_argument(
+        "--update", type=Path | None, metavar="FILE", help="write the tables marked in FILE again"
+    )
 
 
 def run(options: Namespace) -> int:
-    """Rebuild each folder's page and show its tables."""
+    """Rebuild each folder's page, show its tables, and write them where they are wanted."""
+    formats = [] if options.formats is None else options.formats.split(",")
+    for name in formats:
+        checks.choice("format", name, FORMATS)
     for folder in options.folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is not a folder of results")
+    for option in ("markdown", "update"):
+        if options[option] is not None:
+            if len(options.folders) > 1:
+                raise ValueError(f"--{option} wants one folder, got {len(options.folders)}")
+            check_target(options[option])
     for folder in options.folders:
-        page = rebuild(folder)
-        console().print(f"report: {page}", soft_wrap=True, highlight=False, markup=False)
+        sections = gather(folder)
+        if (file := options["update"]) is not None:  # options.update is a method
+            updated = refresh(file.read_text("utf-8"), sections, str(file))
+        terminal.show(sections, console())
+        _told("report", write_report(folder, sections, formats=formats))
+        if options.markdown is not None:
+            words = ("softprior", "report", folder, "--markdown", options.markdown)
+            write_markdown(options.markdown, sections, shlex.join(map(str, words)))
+            _told("markdown", options.markdown)
+        if file is not None:
+            replace_text(file, updated)
+            _told("updated", file)
     return 0
 
 
-def rebuild(folder: Path, new: Section | None = None) -> Path:
-    """The folder's page: ``new``, and every study that its results.json remembers."""
+class NoSeedError(ValueError):
+    """A study of which no seed has all its runs."""
+
+
+def rebuild(folder: Path, *new: Section, formats: Collection[str] = ()) -> Path:
+    """Write the report of ``folder`` with ``new`` in it, and return its page."""
+    return write_report(folder, gather(folder, *new), formats=formats)
+
+
+def gather(folder: Path, *new: Section) -> list[Section]:
+    """The folder's sections: ``new``, and every study that its results.json remembers."""
     store = Store(folder / "runs")
-    sections = [] if new is None else [new]
-    for name, scale in _remembered(folder / "results.json").items():
-        if new is None or name != new.name:
+    sections, done = [*new], {section.name for section in new}
+    for name, scale in _remembered(folder / "results.json"):
+        if key(name, scale) in done:
+            continue
+        try:
             sections.append(section(name, scale, store))
+        except NoSeedError as error:
+            if not new:
+                raise
+            console(stderr=True).print(f"left out: {error}", soft_wrap=True, highlight=False)
     if not sections:
         sections = [_single_runs(folder, store)]
-    if new is None:
-        terminal.show(sections, console())
-    return write_report(folder, sorted(sections, key=lambda s: s.name))
+    return sorted(sections, key=lambda s: s.name)
+
+
+def _told(what: str, path: Path) -> None:
+    console().print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
+
+
+def key(name: str, scale: Scale) -> str:
+    """What a study's section is called: the study, and the data set where it is not digits."""
+    return name if scale.dataset is None else f"{name}-{slug(_called(scale.dataset))}"
+
+
+def _called(dataset: str) -> str:
+    return Path(dataset).name or dataset
 
 
 def section(name: str, scale: Scale, store: Store) -> Section:
@@ -58,8 +127,8 @@ def section(name: str, scale: Scale, store: Store) -> Section:
     found = [(recipe, store.get(recipe)) for recipe in wanted]
     missing = {recipe.seed for recipe, run in found if run is None}
     runs = [run for recipe, run in found if run is not None and recipe.seed not in missing]
-    if not runs:
-        raise ValueError(
+    if not runs and wanted:
+        raise NoSeedError(
             f"{store.root} has no complete seed of study {name!r} at scale {scale.name}; run "
             f"softprior study {name} --scale {scale.name}"
         )
@@ -68,29 +137,30 @@ def section(name: str, scale: Scale, store: Store) -> Section:
     facts = _facts(runs)
     if missing:
         facts["Left out"] = f"seeds with a failed run: {', '.join(map(str, sorted(missing)))}"
+    on = "" if scale.dataset is None else f" --dataset {shlex.quote(scale.dataset)}"
+    title = about.pop("Title")
     return Section(
-        name=name,
-        title=about.pop("Title"),
+        name=key(name, scale),
+        asked={"study": name, **vars(scale)},
+        title=title if scale.dataset is None else f"{title}: {_called(scale.dataset)}",
         about=about,
         scale=scale.name,
         seeds=scale.seeds - len(missing),
-        command=f"softprior study {name} --scale {scale.name}{seeds}",
+        command=f"softprior study {name} --scale {scale.name}{seeds}{on}",
         items=list(study.show(runs)),
         facts=facts,
     )
 
 
-def _remembered(file: Path) -> dict[str, Scale]:
-    """The studies that a results.json names and this version knows."""
+def _remembered(file: Path) -> list[tuple[str, Scale]]:
+    """The studies that a results.json names and this version knows, and how large they were."""
     if not file.is_file():
-        return {}
+        return []
     try:
         listed: dict[str, Any] = json.loads(file.read_text("utf-8"))["studies"]
-        return {
-            name: Scale(name=entry["scale"], seeds=int(entry["seeds"]))
-            for name, entry in listed.items()
-            if name in studies.found()
-        }
+        asked = [dict(entry["asked"]) for entry in listed.values() if entry["asked"]]
+        pairs = [(str(values.pop("study")), Scale(**values)) for values in asked]
+        return [pair for pair in pairs if pair[0] in studies.found()]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} is not a results.json that softprior wrote ({type(error).__name__}: {error}); "
@@ -146,6 +216,7 @@ def _facts(runs: Sequence[Run]) -> dict[str, str]:
             ", ".join(f"{name} {v}" for name, v in m["versions"].items()) for m in made
         ),
         "Threads": _distinct(f"{m['threads']} per run" for m in made),
+        "Selected epoch": selected(runs),
         "Finished": _span([m["finished"] for m in made]),
         "Training": f"{len(everything)} runs, {seconds:.0f} s of training in sum",
     }

@@ -6,34 +6,35 @@ is a table here, results.json, and one self-contained report.html in OUT.
 
 from __future__ import annotations
 
-import sys
+import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Literal
 
 from jsonargparse import ArgumentParser, Namespace
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.console import Console
 
 from softprior import checks, studies
 from softprior.cli._console import console
 from softprior.cli._folders import results_folder
-from softprior.cli.report import rebuild, section
-from softprior.engines import Failure, LocalEngine, with_teachers
+from softprior.cli._progress import progress, remaining
+from softprior.cli.report import NoSeedError, rebuild, section
+from softprior.engines import Failure, LocalEngine, estimated_seconds, with_teachers
 from softprior.report import terminal
 from softprior.studies._kit import Scale
-from softprior.training import Recipe, Store
+from softprior.training import Recipe, Store, images
+from softprior.training.runtime import fastest_precision
 
 
 def arguments(parser: ArgumentParser) -> None:
-    """Which study, how large, where to."""
-    parser.add_argument("name", type=str, help=f"one of: {', '.join(studies.found())}")
+    """Which study, on what, how large, where to."""
+    parser.add_argument("name", type=str, help=f"one of: {', '.join(studies.found())}; or all")
+    parser.add_argument(
+        "--dataset",
+        type=str | None,
+        help="path or name of a data set; default: scikit-learn's digits, embedded",
+    )
     parser.add_argument(
         "--scale",
         type=Literal["smoke", "desk", "paper"],
@@ -41,68 +42,94 @@ def arguments(parser: ArgumentParser) -> None:
         help="smoke: seconds; desk: a laptop; paper: as long as the paper trains",
     )
     parser.add_argument("--seeds", type=int | None, help="number of seeds instead of the scale's")
+    parser.add_argument(
+        "--precision",
+        type=Literal["auto", "fp32", "bf16"],
+        default="auto",
+        help="of networks on --dataset; auto: bf16 where the machine multiplies it itself",
+    )
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the results")
     parser.add_argument("--workers", type=int | None, help="processes; default: one per core")
 
 
 def run(options: Namespace) -> int:
     """Run what is missing, then show all of it."""
-    known = studies.found()
-    if options.name not in known:
-        raise ValueError(checks.unknown("study", options.name, known))
-    if options.seeds is not None and options.seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, got {options.seeds}")
-    study = known[options.name]
-    scale = Scale(name=options.scale, seeds=options.seeds or study.SEEDS[options.scale])
-    recipes = list(study.recipes(scale))
+    asked = _asked(options)
     engine = LocalEngine(options.workers)
+    recipes = [r for name, scale in asked.items() for r in studies.found()[name].recipes(scale)]
     store = Store(results_folder(options.out) / "runs")
     failures = _watched(recipes, store, engine)
     told = console(stderr=True)
     for failure in failures:
-        told.print(
-            f"failed: {failure.recipe.digest}: {failure.message}",
-            soft_wrap=True,
-            highlight=False,
-            markup=False,
-        )
-    if failures and {r.seed for r in recipes if store.get(r) is None} == {r.seed for r in recipes}:
-        print("softprior: no seed is complete, so there is nothing to report", file=sys.stderr)
+        _plain(told, f"failed: {failure.recipe.digest}: {failure.message}")
+    made = []
+    for name, scale in asked.items():
+        try:
+            made.append(section(name, scale, store))
+        except NoSeedError as error:
+            _plain(told, f"softprior: {error}")
+    if not made:
         return 1
-    made = section(options.name, scale, store)
-    page = rebuild(options.out, made)
-    terminal.show([made], console())
-    console().print(f"report: {page}", soft_wrap=True, highlight=False, markup=False)
+    page = rebuild(options.out, *made)
+    terminal.show(made, console())
+    _plain(console(), f"report: {page}")
     return 1 if failures else 0
 
 
+def _asked(options: Namespace) -> dict[str, Scale]:
+    """The studies by name, each with its scale."""
+    known = studies.found()
+    if options.name != "all" and options.name not in known:
+        raise ValueError(checks.unknown("study", options.name, [*known, "all"]))
+    if options.seeds is not None and options.seeds < 1:
+        raise ValueError(f"--seeds must be at least 1, got {options.seeds}")
+    if options.dataset is not None:
+        images.check(options.dataset)
+    precision = options.precision
+    if precision == "auto":
+        precision = fastest_precision("resnet8-wide")
+    return {
+        name: Scale(
+            name=options.scale,
+            seeds=options.seeds or known[name].SEEDS[options.scale],
+            dataset=None if options.dataset == "digits" else options.dataset,
+            precision=precision,
+        )
+        for name in (known if options.name == "all" else [options.name])
+    }
+
+
+def _plain(to: Console, line: str) -> None:
+    to.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
 def _watched(recipes: Sequence[Recipe], store: Store, engine: LocalEngine) -> list[Failure]:
-    """Run with one bar over the epochs of everything that is missing."""
+    """Run, and tell of the epochs of everything that is missing."""
     everything = with_teachers(recipes)
     missing = [r for r in everything if store.get(r) is None]
     if not missing:
         return []
-    done = len(everything) - len(missing)
-    with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("epochs"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console(stderr=True),
-    ) as progress:
-        said = "run {} of {}"
-        task = progress.add_task(
-            said.format(done, len(everything)), total=sum(r.epochs for r in missing)
-        )
+    done, epochs = len(everything) - len(missing), 0
+    total = sum(r.epochs for r in missing)
+    workers = min(engine.workers, len(missing))
+    seconds = estimated_seconds(missing, store, workers)
+    about = (
+        "" if seconds is None else f", about {timedelta(seconds=round(seconds))} by earlier runs"
+    )
+    runs = f"{len(missing)} run{'s' if len(missing) > 1 else ''} to train ({total} epochs)"
+    beside = f"{workers} at a time, one thread each" if workers > 1 else "one at a time"
+    _plain(console(stderr=True), f"{runs}, {beside}{about}")
+    began = time.monotonic()
+    with progress() as show:
 
         def hear(recipe: Recipe, event: str) -> None:
-            nonlocal done
+            nonlocal done, epochs
             if event == "epoch":
-                progress.advance(task)
+                epochs += 1
             else:
                 done += 1
-                progress.update(task, description=said.format(done, len(everything)))
+            per = (time.monotonic() - began) / max(epochs, 1)
+            left = remaining(per * (total - epochs))
+            show(f"run {done} of {len(everything)}: epoch", epochs, total, left)
 
         return engine.run(recipes, store, hear)
