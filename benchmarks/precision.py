@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from dataclasses import replace
 from statistics import fmean
 from typing import Literal
 
@@ -38,12 +39,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--dataset", required=True, help="path or name of a data set")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--subset", help="less of it than the studies take")
     parser.add_argument("--out", help="folder that keeps the runs; by default they go")
     given = parser.parse_args()
 
     def base(precision: Literal["fp32", "bf16"], seed: int) -> Recipe:
         scale = Scale(name="desk", seeds=given.seeds, dataset=given.dataset, precision=precision)
-        return _settings.base(scale, seed)
+        recipe = _settings.base(scale, seed)
+        return replace(recipe, subset=given.subset) if given.subset else recipe
 
     pairs = [(base("fp32", seed), base("bf16", seed)) for seed in range(given.seeds)]
     with tempfile.TemporaryDirectory() as folder:

@@ -14,11 +14,13 @@ from on_disk import cifar
 from softprior import BetaPrior, TeacherPrior, UniformPrior, studies
 from softprior.cli import main
 from softprior.engines import estimated_seconds
+from softprior.studies import _settings
 from softprior.studies._kit import (
     COLOURS,
     Claim,
     Difference,
     Measured,
+    Scale,
     colour,
     method,
     verdict,
@@ -92,6 +94,30 @@ def test_studies_run_on_any_data_set(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "report.html").read_text()
     assert main(["report", out]) == 0
     assert (tmp_path / "out" / "report.html").read_text() == page
+
+
+def test_studies_run_on_any_network(tmp_path: Path) -> None:
+    data, out = cifar(tmp_path / "Small", train=120, test=40), str(tmp_path / "out")
+    words = ["--dataset", str(data), "--scale", "smoke", "--seeds", "1", "--out", out]
+    assert main(["study", "smoothing", "--model", "resnet8", *words]) == 0
+    (name,) = json.loads((tmp_path / "out" / "results.json").read_text())["studies"]
+    assert name == "smoothing-Small-resnet8"
+    assert {run.recipe.model for run in Store(tmp_path / "out" / "runs").runs()} == {"resnet8"}
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Small, resnet8" in page
+    assert main(["report", out]) == 0
+    assert (tmp_path / "out" / "report.html").read_text() == page
+
+
+def test_paper_scale_is_the_official_recipe() -> None:
+    def of(dataset: str, model: str | None = None) -> Recipe:
+        return _settings.base(Scale(name="paper", seeds=1, dataset=dataset, model=model), 0)
+
+    plain, dense = of("cifar100"), of("tiny-imagenet", "densenet100")
+    assert (plain.model, plain.epochs, plain.augment) == ("resnet34", 150, "crop")
+    assert (dense.model, dense.epochs, dense.augment) == ("densenet100", 200, "resized")
+    assert dense.milestones == (0.5, 0.75)
+    assert of("cifar100", "resnet18").milestones == plain.milestones == (1 / 3, 2 / 3)
 
 
 def test_the_time_is_estimated_from_runs_alike(everything: Path) -> None:

@@ -112,12 +112,14 @@ def _told(what: str, path: Path) -> None:
 
 
 def key(name: str, scale: Scale) -> str:
-    """What a study's section is called: the study, and the data set where it is not digits."""
-    return name if scale.dataset is None else f"{name}-{slug(_called(scale.dataset))}"
+    """What a study's section is called: the study, and what it is on where it was asked for."""
+    return "-".join([name, *map(slug, _on(scale))])
 
 
-def _called(dataset: str) -> str:
-    return Path(dataset).name or dataset
+def _on(scale: Scale) -> list[str]:
+    """The data set and the network, where they are not the study's own choice."""
+    data = [] if scale.dataset is None else [Path(scale.dataset).name or scale.dataset]
+    return data if scale.model is None else [*data, scale.model]
 
 
 def section(name: str, scale: Scale, store: Store) -> Section:
@@ -138,11 +140,12 @@ def section(name: str, scale: Scale, store: Store) -> Section:
     if missing:
         facts["Left out"] = f"seeds with a failed run: {', '.join(map(str, sorted(missing)))}"
     on = "" if scale.dataset is None else f" --dataset {shlex.quote(scale.dataset)}"
+    on += "" if scale.model is None else f" --model {shlex.quote(scale.model)}"
     title = about.pop("Title")
     return Section(
         name=key(name, scale),
         asked={"study": name, **vars(scale)},
-        title=title if scale.dataset is None else f"{title}: {_called(scale.dataset)}",
+        title=": ".join([title, *([", ".join(_on(scale))] if _on(scale) else [])]),
         about=about,
         scale=scale.name,
         seeds=scale.seeds - len(missing),

@@ -23,7 +23,7 @@ from softprior.cli.report import NoSeedError, rebuild, section
 from softprior.engines import Failure, LocalEngine, estimated_seconds, with_teachers
 from softprior.report import terminal
 from softprior.studies._kit import Scale
-from softprior.training import Recipe, Store, images
+from softprior.training import Recipe, Store, images, models
 from softprior.training.runtime import fastest_precision
 
 
@@ -34,6 +34,9 @@ def arguments(parser: ArgumentParser) -> None:
         "--dataset",
         type=str | None,
         help="path or name of a data set; default: scikit-learn's digits, embedded",
+    )
+    parser.add_argument(
+        "--model", type=str | None, help="a network by name (softprior list) instead of the scale's"
     )
     parser.add_argument(
         "--scale",
@@ -85,14 +88,17 @@ def _asked(options: Namespace) -> dict[str, Scale]:
         raise ValueError(f"--seeds must be at least 1, got {options.seeds}")
     if options.dataset is not None:
         images.check(options.dataset)
+    if options.model is not None:
+        models.check(options.model)
     precision = options.precision
     if precision == "auto":
-        precision = fastest_precision("resnet8-wide")
+        precision = fastest_precision(options.model or "resnet8-wide")
     return {
         name: Scale(
             name=options.scale,
             seeds=options.seeds or known[name].SEEDS[options.scale],
             dataset=None if options.dataset == "digits" else options.dataset,
+            model=options.model,
             precision=precision,
         )
         for name in (known if options.name == "all" else [options.name])
@@ -114,7 +120,9 @@ def _watched(recipes: Sequence[Recipe], store: Store, engine: LocalEngine) -> li
     workers = min(engine.workers, len(missing))
     seconds = estimated_seconds(missing, store, workers)
     about = (
-        "" if seconds is None else f", about {timedelta(seconds=round(seconds))} by earlier runs"
+        "; how long it takes is told after the first epoch"
+        if seconds is None
+        else f", about {timedelta(seconds=round(seconds))} by earlier runs"
     )
     runs = f"{len(missing)} run{'s' if len(missing) > 1 else ''} to train ({total} epochs)"
     beside = f"{workers} at a time, one thread each" if workers > 1 else "one at a time"

@@ -9,9 +9,11 @@ from typing import Literal
 from softprior.matching import penalty_weight
 from softprior.priors import BetaPrior, TeacherPrior, UniformPrior
 from softprior.studies._kit import Scale
-from softprior.training import Recipe, images
+from softprior.training import Recipe, images, presets
 
 SMOOTHING = 0.15  # taken from the label on average (paper and official code)
+# Not cut out of a padded image but, at any size, out of the image itself.
+_CROPPED = {"tiny-imagenet": "resized", "cub200": "resized"}
 WEIGHT = 0.6  # soft weight of Beta smoothing and self-distillation (official code)
 
 
@@ -22,26 +24,29 @@ def base(scale: Scale, seed: int) -> Recipe:
     small enough for a laptop that learns its training set by heart: else cross-entropy would not
     be overconfident, and there would be nothing to smooth. There the last epoch counts: 200
     images choose the best one too much by chance, and an early one may win. At paper scale the
-    official code's recipe (ResNet-34, 150 epochs).
+    official code's recipe: ResNet-34 unless another network is asked for, DenseNet-BC-100 by its
+    own schedule.
     """
     if scale.dataset is None:
         epochs = {"smoke": 8, "desk": 30, "paper": 150}[scale.name]
-        return Recipe(model="mlp", validation=0.25, epochs=epochs, seed=seed)
+        return Recipe(model=scale.model or "mlp", validation=0.25, epochs=epochs, seed=seed)
     if scale.name == "paper":
-        return Recipe(
-            dataset=scale.dataset,
-            model="resnet34",
-            augment="crop",
-            epochs=150,
-            batch_size=128,
-            precision=scale.precision,
-            seed=seed,
-        )
+        model = scale.model or "resnet34"
+        preset = presets.NETWORKS.get(f"paper-{model}", presets.NETWORKS["paper-resnet34"])
+        fields = {
+            **preset.fields,
+            "dataset": scale.dataset,
+            "model": model,
+            "augment": _CROPPED.get(scale.dataset, "crop"),
+            "precision": scale.precision,
+            "seed": seed,
+        }
+        return Recipe.from_dict(fields)
     smoke = scale.name == "smoke"
     return Recipe(
         dataset=scale.dataset,
         subset="classes=4,per_class=10" if smoke else "classes=20,per_class=100",
-        model="resnet8-wide",
+        model=scale.model or "resnet8-wide",
         augment="flip",
         epochs=20 if smoke else 22,
         batch_size=8 if smoke else 32,
