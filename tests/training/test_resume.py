@@ -82,15 +82,16 @@ class StopError(Exception):
     """Raised by a test in the middle of training."""
 
 
-def stopped(recipe: Recipe, store: Store, epoch: int) -> Path:
-    """Train with a checkpoint after each step, and stop after an epoch; the checkpoints' folder."""
+def stopped(recipe: Recipe, store: Store, epoch: int, every: float = 0) -> Path:
+    """Train with a checkpoint after each step, or ``every`` so many seconds, and stop after an
+    epoch; the folder of the checkpoints."""
 
     def stop(row: dict[str, float]) -> None:
         if row["epoch"] == epoch:
             raise StopError
 
     with pytest.raises(StopError):
-        fit(recipe, store, stop, checkpoint_every=0)
+        fit(recipe, store, stop, checkpoint_every=every)
     return store.partial(recipe)
 
 
@@ -181,3 +182,9 @@ def test_only_the_last_two_are_kept(tmp_path: Path) -> None:
     folder = stopped(BASE, Store(tmp_path), epoch=2)
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     assert names == ["00001-0000007", "00002-0000000"]
+
+
+def test_minutes_come_on_top_of_epochs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.modules["softprior.training.fit"], "LULL", 0.0)
+    folder = stopped(BASE, Store(tmp_path), epoch=1, every=3600)
+    assert [path.name for path in folder.iterdir() if path.is_dir()] == ["00001-0000000"]

@@ -45,8 +45,8 @@ def fit(
         store: where finished runs are, and this one goes.
         on_epoch: called with each row of the history.
         on_images: called with (images decoded, images in all) while the data is loaded.
-        checkpoint_every: seconds after which a step writes a checkpoint. Without it one is
-            written after an epoch, where the last is ten seconds old.
+        checkpoint_every: seconds after which a step writes a checkpoint, too. One is written
+            after each epoch, where the last is ten seconds old.
         cpu: stay on the CPU where there is an accelerator.
 
     Under ``accelerate launch`` or ``torchrun`` all processes train the one run together.
@@ -71,7 +71,7 @@ def fit(
     network, advise = runtime.prepare(model, teacher, recipe.compile)
     views = Views(data.train.pixels, recipe.augment)
     clock = _Clock(session.seconds)
-    often = LULL if checkpoint_every is None else checkpoint_every
+    often = math.inf if checkpoint_every is None else checkpoint_every
 
     for epoch in range(session.epoch + 1, recipe.epochs + 1):
         view = views.epoch(generator("augment", recipe.seed, epoch))
@@ -101,7 +101,7 @@ def fit(
                 runtime.learnt_together(model)
                 if teacher:
                     teacher.observe(model, *runtime.whole(said))
-                if checkpoint_every is not None and clock.since_saved() >= often:
+                if clock.since_saved() >= often:
                     session.seconds = clock.saved()
                     session.save(folder, recipe.digest, step + 1, runtime.is_main)
             behind = 0
@@ -113,7 +113,7 @@ def fit(
                 f"(epoch {epoch}: {error})"
             ) from error
         session.close_epoch(row)
-        if clock.since_saved() >= often:
+        if clock.since_saved() >= min(often, LULL):
             session.seconds = clock.saved()
             session.save(folder, recipe.digest, 0, runtime.is_main)
         if runtime.is_main:
