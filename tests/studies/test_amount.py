@@ -73,10 +73,13 @@ def test_every_method_at_every_amount() -> None:
     assert set(shared) <= set(recipes)  # the main table's
 
 
-def test_no_penalty_on_images() -> None:
-    recipes = list(amount.recipes(Scale(name="desk", seeds=1, dataset="some/images")))
-    assert len(recipes) == 21
+def test_fewer_runs_on_images() -> None:
+    scale = Scale(name="desk", seeds=1, dataset="some/images")
+    recipes = list(amount.recipes(scale))
+    assert len(recipes) == 1 + 4 * len(amount.DESK)
     assert not any(r.confidence_penalty for r in recipes)
+    assert {asked(r) for r in recipes} == {0, *amount.DESK}
+    assert set(_settings.methods(_settings.base(scale, 0))[:-1]) <= set(recipes)  # the main table's
 
 
 def test_groups_whatever_the_order() -> None:

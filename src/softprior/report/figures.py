@@ -40,6 +40,7 @@ _STYLE: dict[str, Any] = {
     "axes.titlelocation": "left",
     "axes.titlesize": 10,
     "axes.titleweight": "bold",
+    "figure.constrained_layout.h_pad": 0.07,  # inches: a title is not to touch what is above it
     "figure.facecolor": "none",
     "font.family": "sans-serif",
     "font.size": 9.5,

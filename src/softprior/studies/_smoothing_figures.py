@@ -37,7 +37,7 @@ def reliability_figure(groups: Mapping[str, Sequence[Run]]) -> Figure:
             for name, table in tables.items()
         },
         panels=len(tables),
-        size=(_WIDTH, 2.1 * _rows(groups)),
+        size=(_WIDTH, 2.3 * _rows(groups)),
     )
 
 

@@ -109,9 +109,9 @@ def _claims(found: Sequence[Chain]) -> Iterable[Claim]:
         (f"Predictive uncertainty rises {rises}", _change(said, 0), +1),
         (f"Confidence diversity rises {rises}", _change(said, 1), +1),
     ):
-        yield verdict(
-            text, {"difference": gap}, sign=sign, percent="accuracy" in text, answers=("RQ1",)
-        )
+        share = "accuracy" in text
+        unit = "difference" if share else "difference, nats"
+        yield verdict(text, {unit: gap}, sign=sign, percent=share, answers=("RQ1",))
     about: About
     for about in ("uncertainty", "diversity"):
         yield associated(
