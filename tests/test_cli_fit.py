@@ -414,7 +414,7 @@ def start(out: Path, *words: str) -> subprocess.Popen[str]:
 def disturbed(out: Path, recipe: Recipe, process: subprocess.Popen[str], how: int) -> str:
     """Send a signal once a few epochs and a checkpoint are written; what the process said."""
     partial = Store(out / "runs").partial(recipe)
-    for _ in range(1200):
+    for _ in range(15_000):
         history = partial / "history.jsonl"
         epochs = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
         if epochs >= 3 and list(partial.glob("*/state.json")):
@@ -422,7 +422,7 @@ def disturbed(out: Path, recipe: Recipe, process: subprocess.Popen[str], how: in
         assert process.poll() is None, "the run ended before it could be disturbed"
         time.sleep(0.02)
     process.send_signal(how)
-    return process.communicate(timeout=60)[1]
+    return process.communicate(timeout=300)[1]
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -52,7 +52,7 @@ def killed(recipe: Recipe, folder: Path, after: int, watched: Recipe | None = No
     partial = Store(folder).partial(watched or recipe)
     seen: set[str] = set()
     before = {path.name for path in partial.glob("[0-9]*")}
-    for _ in range(60_000):
+    for _ in range(300_000):
         seen |= {path.name for path in partial.glob("[0-9]*")}
         if len(seen - before) >= after:
             break
