@@ -6,7 +6,8 @@ Claim: with the teacher's temperature its votes' uncertainty keeps growing while
 Paper: RQ1 and RQ5, figure 2 (there CIFAR-100).
 Run: softprior study temperature
 Cost: with the eight other studies 5 min 16 s (softprior study all, desk scale) on 2 cores of
-    an AMD EPYC.
+    an AMD EPYC; on 20 classes of Tiny-ImageNet (--dataset, 5 seeds) with four others 1 h 50 min
+    on 2 slower cores, which had some other work beside.
 """
 
 from __future__ import annotations
