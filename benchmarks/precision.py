@@ -1,6 +1,7 @@
 """Does bf16 autocast cost accuracy or calibration, and what does it save?
 
     python benchmarks/precision.py --dataset path/to/tiny-imagenet --seeds 5
+    python benchmarks/precision.py --model convnet --seeds 10
 
 Each seed is trained in float32 and in bf16, alike in all else, in single-thread processes side
 by side, with the recipe of the studies at desk scale. Printed: the paired differences bf16 - fp32
@@ -37,16 +38,17 @@ def measure(run: Run) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--dataset", required=True, help="path or name of a data set")
+    parser.add_argument("--dataset", help="path or name of a data set; default: digits")
+    parser.add_argument("--model", help="a network by name; default: the studies'")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--subset", help="less of it than the studies take")
     parser.add_argument("--out", help="folder that keeps the runs; by default they go")
     given = parser.parse_args()
 
     def base(precision: Literal["fp32", "bf16"], seed: int) -> Recipe:
-        scale = Scale(name="desk", seeds=given.seeds, dataset=given.dataset, precision=precision)
+        scale = Scale(name="desk", seeds=1, dataset=given.dataset, model=given.model)
         recipe = _settings.base(scale, seed)
-        return replace(recipe, subset=given.subset) if given.subset else recipe
+        return replace(recipe, precision=precision, subset=given.subset or recipe.subset)
 
     pairs = [(base("fp32", seed), base("bf16", seed)) for seed in range(given.seeds)]
     with tempfile.TemporaryDirectory() as folder:
