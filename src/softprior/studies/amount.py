@@ -61,7 +61,7 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
 
     On a data set of images without the confidence penalty, and at a desk at fewer amounts.
     """
-    smoothings = SMOKE if scale.name == "smoke" else SMOOTHINGS
+    smoothings: tuple[float, ...] = SMOKE if scale.name == "smoke" else SMOOTHINGS
     if scale.name == "desk" and scale.dataset is not None:
         smoothings = DESK
     for seed in range(scale.seeds):
