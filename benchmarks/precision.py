@@ -61,7 +61,8 @@ def main() -> None:
             fmean(run.outcome["seconds"] for run in of if run) for of in zip(*runs, strict=True)
         ]
     recipe = pairs[0][0]
-    print(f"{recipe.subset}, {recipe.model}, {recipe.epochs} epochs, {given.seeds} seeds")
+    data = recipe.subset or recipe.dataset
+    print(f"{data}, {recipe.model}, {recipe.epochs} epochs, {given.seeds} seeds")
     for name in plain[0]:
         gap = Difference.paired([row[name] for row in half], [row[name] for row in plain])
         print(
