@@ -23,6 +23,7 @@ from softprior.studies._kit import (
     selected,
 )
 from softprior.training import Recipe, Run
+from softprior.training.store import Epoch
 from softprior.training.taught import arranged
 
 Score: TypeAlias = Literal["accuracy", "nll", "ece", "scaled_nll", "scaled_ece"]
@@ -53,10 +54,10 @@ class Scores(NamedTuple):
 Numbers: TypeAlias = Mapping[str, Sequence[Scores]]  # by variant, in the order of the seeds
 
 
-def measure(run: Run) -> Scores:
-    """Scores of the selected epoch. ECE: 20 equal-width bins."""
-    logits, labels = run.predictions("test")
-    scaled = logits / diagnostics.fit_temperature(*run.predictions("validation"))
+def measure(run: Run, epoch: Epoch | None = None) -> Scores:
+    """Scores of an epoch, by default the selected one. ECE: 20 equal-width bins."""
+    logits, labels = run.predictions("test", epoch)
+    scaled = logits / diagnostics.fit_temperature(*run.predictions("validation", epoch))
     return Scores(
         diagnostics.accuracy(logits, labels),
         diagnostics.nll(logits, labels),

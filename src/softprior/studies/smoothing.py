@@ -14,8 +14,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from softprior import diagnostics
-from softprior.studies._ablation import COLUMNS, Numbers, Score, Scores, against, forest, paired
+from softprior.studies._ablation import (
+    COLUMNS,
+    Numbers,
+    Score,
+    against,
+    forest,
+    measure,
+    paired,
+)
 from softprior.studies._kit import (
     INTERVALS,
     Claim,
@@ -77,19 +84,6 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     yield _amounts(groups)
     yield reliability_figure(groups)
     yield confidences_figure(groups)
-
-
-def measure(run: Run, epoch: Epoch) -> Scores:
-    """Test accuracy, NLL and ECE, and the last two after temperature scaling on validation."""
-    logits, labels = run.predictions("test", epoch)
-    scaled = logits / diagnostics.fit_temperature(*run.predictions("validation", epoch))
-    return Scores(
-        diagnostics.accuracy(logits, labels),
-        diagnostics.nll(logits, labels),
-        diagnostics.ece(logits, labels),
-        diagnostics.nll(scaled, labels),
-        diagnostics.ece(scaled, labels),
-    )
 
 
 def _specific(numbers: Numbers) -> list[str]:
