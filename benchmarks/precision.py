@@ -18,20 +18,19 @@ from typing import Literal
 
 from softprior import diagnostics
 from softprior.engines import LocalEngine
-from softprior.studies import _settings
+from softprior.studies import _ablation, _settings
 from softprior.studies._kit import Difference, Scale
 from softprior.training import Recipe, Run, Store
 
 
 def measure(run: Run) -> dict[str, float]:
-    test = run.predictions("test")
-    scaled = test[0] / diagnostics.fit_temperature(*run.predictions("validation"))
+    scores = _ablation.measure(run)
     return {
-        "accuracy, %": 100 * diagnostics.accuracy(*test),
-        "NLL, nats": diagnostics.nll(*test),
-        "ECE, % (20 bins)": 100 * diagnostics.ece(*test),
-        "NLL after temperature scaling": diagnostics.nll(scaled, test[1]),
-        "ECE after temperature scaling, %": 100 * diagnostics.ece(scaled, test[1]),
+        "accuracy, %": 100 * scores.accuracy,
+        "NLL, nats": scores.nll,
+        "ECE, % (20 bins)": 100 * scores.ece,
+        "NLL after temperature scaling": scores.scaled_nll,
+        "ECE after temperature scaling, %": 100 * scores.scaled_ece,
         "training accuracy, %": 100 * diagnostics.accuracy(*run.predictions("train")),
     }
 
