@@ -44,7 +44,7 @@ def test_a_dataset_is_what_it_says(small: Path) -> None:
         assert torch.equal(part.labels, part.clean)
         assert [k % 4 for k in identity(part.pixels)] == part.labels.tolist()
     assert d.classes == ("class 0", "class 1", "class 2", "class 3")
-    assert d.told == (
+    assert d.description == (
         f"{small.name}: 48 training, 12 validation and 20 test images of 4 classes, "
         f"32 × 32 × 3, 0.2 MiB in memory, from {small}"
     )
@@ -82,7 +82,7 @@ def test_digits_are_split_as_ever() -> None:
     assert torch.allclose(d.mean, images[rest[kept]].mean(), rtol=1e-6)
     assert torch.allclose(d.std, images[rest[kept]].std(), rtol=1e-6)
     assert d.classes == tuple("0123456789")
-    assert d.told.endswith("10 classes, 8 × 8 × 1, 0.1 MiB in memory, from scikit-learn")
+    assert d.description.endswith("10 classes, 8 × 8 × 1, 0.1 MiB in memory, from scikit-learn")
 
 
 def test_moments_are_those_of_the_training_part(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_noise_leaves_truth_test_set_split_and_pixels_alone(small: Path) -> None
     assert torch.equal(d.test.labels, d.test.clean)
     wrong = [int((part.labels != part.clean).sum()) for part in d[:2]]
     assert sum(wrong) == 24
-    assert d.told.endswith("pair noise on 0.4 of training and validation labels")
+    assert d.description.endswith("pair noise on 0.4 of training and validation labels")
     assert equal(d, load(small, seed=4, validation=0.2, label_noise=0.4, noise_kind="pair"))
     # A label does not depend on who holds the sample.
     e = load(small, seed=4, validation=0.5, label_noise=0.4, noise_kind="pair")

@@ -34,7 +34,7 @@ def test_every_data_set_of_the_hub(name: str, fake: Any, tmp_path: Path) -> None
     assert called == repository.name
     assert kw == {"revision": repository.revision, "cache_dir": str(tmp_path)}
     assert not offline
-    assert d.told.endswith(f"from {repository.name} at {repository.revision[:7]}")
+    assert d.description.endswith(f"from {repository.name} at {repository.revision[:7]}")
 
 
 def test_every_revision_is_a_full_commit() -> None:

@@ -73,7 +73,7 @@ def test_where_the_pixels_are_is_told(tmp_path: Path, monkeypatch: pytest.Monkey
         (2 * size - 1, f"mapped from a temporary file of 0.2 MiB in {folder}"),
     ):
         monkeypatch.setattr(memory, "available", lambda free=free: free)
-        assert read(path).told.endswith(f"32 × 32 × 3, {where}, from {path}")
+        assert read(path).description.endswith(f"32 × 32 × 3, {where}, from {path}")
 
 
 def test_memory_is_told_here() -> None:

@@ -65,7 +65,9 @@ def test_one_part_gives_a_fixed_fifth_to_the_test_set(tmp_path: Path) -> None:
     assert torch.equal(one.test.pixels, two.test.pixels)
     assert one.test.labels.bincount().tolist() == [2] * 4
     assert sorted(both(one) + identity(one.test.pixels)) == list(range(40))
-    assert "no test part: a stratified 20 %, the same for every seed, is the test" in one.told
+    assert (
+        "no test part: a stratified 20 %, the same for every seed, is the test" in one.description
+    )
     assert torch.equal(one.test.pixels, read(tmp_path).test.pixels)
 
 
@@ -76,15 +78,15 @@ def test_which_parts_are_used(tmp_path: Path) -> None:
     (tmp_path / "extra.parquet").write_bytes(b"whatever")
     d = read(tmp_path)
     assert len(d.test.labels) == 6
-    assert d.told.endswith("not used: extra.parquet")
+    assert d.description.endswith("not used: extra.parquet")
     write_parquet(tmp_path / "test.parquet", images[:4], [-1] * 4)
     d = read(tmp_path)
     assert len(d.test.labels) == 6
-    assert d.told.endswith("not used: the test part, as it has no labels")
+    assert d.description.endswith("not used: the test part, as it has no labels")
     write_parquet(tmp_path / "test.parquet", images[:4], labels[:4])
     d = read(tmp_path)
     assert len(d.test.labels) == 4
-    assert d.told.endswith("not used: the validation part, as there is a test part")
+    assert d.description.endswith("not used: the validation part, as there is a test part")
     (tmp_path / "train.parquet").unlink()
     fails(tmp_path, r"there is no train\*.parquet beside test and validation; add it")
 
@@ -207,7 +209,7 @@ def test_grey_stays_grey_until_there_is_colour(tmp_path: Path) -> None:
     assert d.train.pixels.shape == (8, 32, 32, 1)
     assert d.mean.shape == d.std.shape == (1,)
     assert identity(d.test.pixels) == list(range(10))
-    assert "made" not in d.told
+    assert "made" not in d.description
 
     one = Image.fromarray(np.full((32, 32, 3), (200, 100, 50), np.uint8))
     write_parquet(tmp_path / "test.parquet", [*grey[:9], encoded(one)], [0, 1] * 5)
@@ -216,7 +218,7 @@ def test_grey_stays_grey_until_there_is_colour(tmp_path: Path) -> None:
     assert identity(d.test.pixels[:9]) == list(range(9))
     assert torch.equal(d.train.pixels[..., 0], d.train.pixels[..., 2])
     first = tmp_path / "train.parquet"
-    assert d.told.endswith(f"made RGB: 19 of mode L (the first: {first}, row 0)")
+    assert d.description.endswith(f"made RGB: 19 of mode L (the first: {first}, row 0)")
 
 
 def test_every_kind_of_colour_becomes_rgb_and_is_counted(tmp_path: Path) -> None:
@@ -234,8 +236,8 @@ def test_every_kind_of_colour_becomes_rgb_and_is_counted(tmp_path: Path) -> None
         assert (d.test.pixels[image, 3, 3].int() - torch.tensor([200, 100, 50])).abs().max() <= 2
     file = tmp_path / "train.parquet"
     for said in ("3 of mode RGBA", "6 of mode P", f"3 of mode CMYK (the first: {file}, row 4)"):
-        assert said in d.told
-    assert "\n" not in d.told
+        assert said in d.description
+    assert "\n" not in d.description
 
 
 # --- image folders -----------------------------------------------------------------------------
@@ -259,7 +261,7 @@ def test_a_folder_of_classes_alone(tmp_path: Path) -> None:
         write_images(tmp_path / name, range(10 * c, 10 * c + 10))
     d = read(tmp_path)
     assert d.test.labels.bincount().tolist() == [2] * 3
-    assert "no test part" in d.told
+    assert "no test part" in d.description
 
 
 def test_tiny_imagenet_as_it_is_distributed(tmp_path: Path) -> None:
@@ -268,7 +270,7 @@ def test_tiny_imagenet_as_it_is_distributed(tmp_path: Path) -> None:
     assert d.train.labels.bincount().tolist() == [8] * 3
     wnids = ["n03", "n01", "n02"]
     assert [d.classes[y] for y in d.test.labels] == [wnids[k % 3] for k in (41, 40, 42, 43, 44, 45)]
-    assert d.told.endswith("not used: test/, as it has no labels")
+    assert d.description.endswith("not used: test/, as it has no labels")
 
 
 def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:

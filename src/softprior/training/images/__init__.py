@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from softprior import checks
-from softprior.training.images import digits, folder, hub, parquet
+from softprior.training.images import hub
 from softprior.training.images.decode import Job, decoded
+from softprior.training.images.finding import NAMES, check, find
+from softprior.training.images.fingerprint import fingerprint
 from softprior.training.images.moments import mean_and_std
 from softprior.training.images.noise import Kind, noisy
+from softprior.training.images.own import FOLDER, OwnData
 from softprior.training.images.source import Source
 from softprior.training.images.splits import generator, stratified
 from softprior.training.images.subset import parse, take
@@ -22,15 +25,15 @@ __all__ = [
     "NAMES",
     "Dataset",
     "Images",
+    "OwnData",
     "check",
     "classes",
+    "fingerprint",
     "generator",
     "load",
     "parse",
     "stratified",
 ]
-
-NAMES = ("digits", *hub.REPOSITORIES)
 
 
 class Images(NamedTuple):
@@ -54,21 +57,7 @@ class Dataset(NamedTuple):
     classes: tuple[str, ...]
     mean: Tensor  # float32 (C,), of the training pixels in 0..255
     std: Tensor
-    told: str  # one line for the user: what was loaded
-
-
-def check(name_or_path: str | Path) -> None:
-    """Raise at once for an unknown name (ValueError) or a missing path (FileNotFoundError)."""
-    text = str(name_or_path)
-    if text in NAMES or (text and Path(text).expanduser().exists()):
-        return
-    path = Path(text)
-    if path.name != text or path.suffix == ".parquet" or text.startswith(("~", ".")):
-        raise FileNotFoundError(
-            f"{text}: no such file or folder; give the path of a data set, or one of "
-            f"{', '.join(NAMES)}"
-        )
-    raise ValueError(checks.unknown("dataset", text, NAMES) + ", or the path of a folder")
+    description: str  # one line for the user: what was loaded
 
 
 def described() -> dict[str, str]:
@@ -82,7 +71,7 @@ def classes(
 ) -> tuple[str, ...]:
     """The classes of a data set: its labels are read, its images are not."""
     check(name_or_path)
-    source = _found(str(name_or_path), cache)
+    source = find(str(name_or_path), cache)
     return (source if subset is None else take(source, parse(subset))).classes
 
 
@@ -101,7 +90,7 @@ def load(
     """Load a data set by name, or from Parquet files or an image folder.
 
     Decoded images that would take more than half of the memory available go to a temporary file
-    instead, of which the system reads what a batch asks for; ``told`` says where they are.
+    instead, of which the system reads what a batch asks for; ``description`` says where they are.
 
     Args:
         name_or_path: one of :data:`NAMES`, or a path; ``./digits`` is a path.
@@ -118,7 +107,7 @@ def load(
     checks.number("validation", validation, 0, 0.9, open_low=True)
     if resolution is not None and (type(resolution) is not int or resolution < 1):
         raise ValueError(f"resolution must be an integer ≥ 1, got {resolution!r}")
-    source = _found(str(name_or_path), cache)
+    source = find(str(name_or_path), cache)
     if subset is not None:
         source = take(source, parse(subset))
     train, test = source.train, source.test
@@ -149,21 +138,8 @@ def load(
         source.classes,
         mean,
         std,
-        _told(name_or_path, source, parts, where, notes),
+        _describe(name_or_path, source, parts, where, notes),
     )
-
-
-def _found(name: str, cache: Path | None) -> Source:
-    if name == "digits":
-        return digits.read()
-    if name in hub.REPOSITORIES:
-        return hub.read(name, cache)
-    path = Path(name).expanduser()
-    if parquet.files(path):
-        return parquet.read(path)
-    if path.is_file():
-        raise ValueError(checks.unknown("kind of file", path.suffix, [".parquet"]) + f": {path}")
-    return folder.read(path)
 
 
 def _no_class_lost(source: Source, kept: Tensor) -> None:
@@ -178,12 +154,13 @@ def _no_class_lost(source: Source, kept: Tensor) -> None:
         )
 
 
-def _told(
+def _describe(
     name: str | Path, source: Source, parts: tuple[Tensor, ...], where: str, notes: list[str]
 ) -> str:
     train, validation, test = (f"{len(part):,}" for part in parts)
     height, width, channels = parts[0].shape[1:]
-    shown = Path(name).name or str(name)
+    path = Path(name)
+    shown = f"own data {path.name[:8]}" if path.parent.name == FOLDER else path.name or str(name)
     what = (
         f"{shown}: {train} training, {validation} validation and {test} test images of "
         f"{len(source.classes)} classes, {height} × {width} × {channels}, {where}, from "

@@ -10,13 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from softprior.training.images.canvas import Canvas
 from softprior.training.images.source import Part
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# Raised whenever equal data give other pixels or another order: the fingerprint then changes, too.
+VERSION = 1
 
 CHUNK = 128  # images between two reports of progress
 
@@ -111,13 +117,18 @@ def _image(content: Any, resolution: int | None) -> _Image:
             raise ValueError("not a kind of image that Pillow knows") from None
     with opened as image:
         mode, area = image.mode, image.width * image.height
-        if mode not in MODES:
-            raise ValueError(f"its mode is {mode}, wanted 8 bits a channel")
-        if mode == "P" and "transparency" in image.info:
-            image = image.convert("RGBA")  # straight to RGB would warn
-        if image.mode != MODES[mode]:
-            image = image.convert(MODES[mode])
+        image = grey_or_rgb(image)
         if resolution is not None:
             image = ImageOps.fit(image, (resolution, resolution), Image.Resampling.BICUBIC)
         shape = (image.height, image.width, *((3,) if image.mode == "RGB" else ()))
         return _Image(mode, area, np.frombuffer(image.tobytes(), np.uint8).reshape(shape))
+
+
+def grey_or_rgb(image: Image.Image) -> Image.Image:
+    """An opened image in mode L or RGB, whichever keeps its colours."""
+    mode = image.mode
+    if mode not in MODES:
+        raise ValueError(f"its mode is {mode}, wanted 8 bits a channel")
+    if mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # straight to RGB would warn
+    return image if image.mode == MODES[mode] else image.convert(MODES[mode])

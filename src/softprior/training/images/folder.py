@@ -10,6 +10,9 @@ import torch
 from softprior import checks
 from softprior.training.images.source import Part, Source, source
 
+# Raised whenever equal data give other pixels or another order: the fingerprint then changes, too.
+VERSION = 1
+
 SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
 )

@@ -13,6 +13,9 @@ from typing import Any, NamedTuple
 from softprior.training.images import arrow
 from softprior.training.images.source import Part, Source, source
 
+# Raised whenever equal data give other pixels or another order: the fingerprint then changes, too.
+VERSION = 1
+
 
 class Repository(NamedTuple):
     """Where a data set lives and what its columns are called; ``test`` is its labelled test part.

@@ -18,6 +18,12 @@ class Subset(NamedTuple):
     classes: int | None = None
     per_class: int | None = None
 
+    @property
+    def text(self) -> str:
+        """As :func:`parse` reads it, in one spelling."""
+        kept = {k: v for k, v in self._asdict().items() if v is not None}
+        return ",".join(f"{key}={value}" for key, value in kept.items())
+
 
 def parse(text: str) -> Subset:
     """From text like ``classes=20,per_class=200``; either key may stand alone.

@@ -1,0 +1,46 @@
+"""Which reader reads which data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
+from softprior import checks
+from softprior.training.images import digits, folder, hub, parquet
+from softprior.training.images.source import Source
+
+NAMES = ("digits", *hub.REPOSITORIES)
+
+
+def check(name_or_path: str | Path) -> None:
+    """Raise at once for an unknown name (ValueError) or a missing path (FileNotFoundError)."""
+    text = str(name_or_path)
+    if text in NAMES or (text and Path(text).expanduser().exists()):
+        return
+    path = Path(text)
+    if path.name != text or path.suffix == ".parquet" or text.startswith(("~", ".")):
+        raise FileNotFoundError(
+            f"{text}: no such file or folder; give the path of a data set, or one of "
+            f"{', '.join(NAMES)}"
+        )
+    raise ValueError(checks.unknown("dataset", text, NAMES) + ", or the path of a folder")
+
+
+def find(name: str, cache: Path | None) -> Source:
+    """A data set that :func:`check` let pass; ``cache`` is the folder for downloads."""
+    if name == "digits":
+        return digits.read()
+    if name in hub.REPOSITORIES:
+        return hub.read(name, cache)
+    path = Path(name).expanduser()
+    source: Source = reader(path).read(path)
+    return source
+
+
+def reader(path: Path) -> ModuleType:
+    """The module that reads a path: :mod:`.parquet` or :mod:`.folder`."""
+    if parquet.files(path):
+        return parquet
+    if path.is_file():
+        raise ValueError(checks.unknown("kind of file", path.suffix, [".parquet"]) + f": {path}")
+    return folder
