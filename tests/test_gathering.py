@@ -1,4 +1,7 @@
-"""Beta smoothing of a batch shared by two processes is that of one process, number by number."""
+"""Beta smoothing of a batch shared by two processes is that of one process, number by number.
+
+And what any prior or penalty that is found remembers is of the samples of both.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from softprior import BetaPrior, PosteriorLoss, gathering
+from softprior import BetaPrior, PosteriorLoss, Prior, gathering, penalties, priors
 from softprior.recent import Recent
 
 WORLD, K, STEPS = 2, 4, 3
@@ -28,6 +31,11 @@ PRIORS = {
 RANKED = ("own", "teacher", "confidence")
 KINDS = ("indices", "ignored", "probabilities", "padded")
 CASES = [(name, ranked, kind) for name in PRIORS for ranked in RANKED for kind in KINDS]
+COMPONENTS: dict[str, Any] = {
+    "running": PRIORS["running"],
+    **{f"prior {name}": kind() for name, kind in priors.found().items()},
+    **{f"penalty {name}": kind() for name, kind in penalties.found().items()},
+}
 
 
 def batch(kind: str, step: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -50,8 +58,8 @@ def run(case: tuple[str, str, str], rank: int = 0, world: int = 1) -> list[tuple
     """Losses and gradients of a few steps of process ``rank``."""
     name, ranked, kind = case
     criterion = PosteriorLoss(PRIORS[name], label_weight=0.4, reduction="none", seed=5)
-    if criterion.recent is not None:
-        criterion.recent = Recent(window=9)  # smaller than what the steps show, and than the last
+    if criterion.states:  # a window smaller than what the steps show, and than the last
+        criterion.states["prior"] = Recent(PRIORS[name].margins, window=9)
     results = []
     for step in range(STEPS):
         logits, labels, teacher = (t[rank::world].clone() for t in batch(kind, step))
@@ -62,6 +70,28 @@ def run(case: tuple[str, str, str], rank: int = 0, world: int = 1) -> list[tuple
     return results
 
 
+def remembered(
+    name: str, rank: int = 0, world: int = 1, *, by_hand: bool = False
+) -> dict[str, Tensor]:
+    """What process ``rank`` remembers after the end of an epoch and some steps of the next."""
+    component = COMPONENTS[name]
+    role = "prior" if isinstance(component, Prior) else "penalty"
+    criterion = PosteriorLoss(**{role: component}, num_samples=100, num_classes=K)  # type: ignore[arg-type]
+    criterion.auto_observe = not by_hand
+    for epoch in (1, 2):
+        for step, kind in enumerate(KINDS):
+            whole = batch(kind, step)
+            index = torch.arange(len(whole[0])) + 20 * step
+            of, index = [t[rank::world] for t in whole], index[rank::world]
+            more: dict[str, Any] = {"index": index, "epoch": epoch, "epochs": 2}
+            criterion(*of, **more)
+            if by_hand:
+                criterion.observe(*of, **more)
+        if epoch == 1:
+            criterion.end_epoch()
+    return dict(criterion.named_buffers())
+
+
 def process(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
@@ -69,6 +99,9 @@ def process(rank: int, folder: str) -> None:
         "gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=WORLD
     )
     results: dict[Any, Any] = {case: run(case, rank, WORLD) for case in CASES}
+    for name in COMPONENTS:
+        for by_hand in (False, True):
+            results[name, by_hand] = remembered(name, rank, WORLD, by_hand=by_hand)
     compiled = torch.compile(gathering.processes, backend="eager")
     results["processes"] = gathering.processes(), compiled()
     torch.save(results, f"{folder}/{rank}.pt")
@@ -95,6 +128,17 @@ def test_two_processes_are_one(case: tuple[str, str, str], found: list[dict[Any,
                 got[rank::WORLD] = found[rank][case][step][at]
             equal.append(torch.equal(got, want))
     assert all(equal) is (case[0] != "local")
+
+
+@pytest.mark.parametrize("name", COMPONENTS)
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_what_is_remembered_is_of_all_processes(
+    name: str, by_hand: bool, found: list[dict[Any, Any]]
+) -> None:
+    want = remembered(name, by_hand=by_hand)
+    for each in found:
+        torch.testing.assert_close(each[name, by_hand], want, equal_nan=True)
+    assert len(want) > 0 or name != "running"
 
 
 @pytest.mark.parametrize("name", [name for name in PRIORS if name != "local"])

@@ -9,7 +9,8 @@ import pickle
 import shutil
 import weakref
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy
 import pytest
@@ -20,19 +21,24 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from softprior import (
+    Batch,
     BetaPrior,
-    ConfidencePenalty,
     PosteriorLoss,
+    Prior,
+    Sparse,
     TeacherPrior,
     TwoLevel,
     UniformPrior,
     beta_smoothing,
+    confidence_penalty,
+    kernel,
     label_smoothing,
     matching,
     posterior_loss,
     self_distillation,
     soft_labels,
 )
+from softprior.counts import dense_counts
 from softprior.margin import label_margin
 from softprior.recent import WINDOW, Recent
 
@@ -75,7 +81,7 @@ def test_uniform_prior_is_torch_label_smoothing(strength: float, kind: str, redu
         got = posterior_loss(
             logits,
             labels,
-            UniformPrior(strength)(logits, labels),
+            UniformPrior(strength)(Batch(logits, labels)),
             label_weight=label_weight,
             reduction=reduction,
             **ignored,
@@ -104,7 +110,7 @@ def test_all_on_the_others_is_torch_label_smoothing(
     s = matching.uniform_smoothing(smoothing, classes)
     want = F.cross_entropy(logits, labels, label_smoothing=s, **options)
     same(label_smoothing(smoothing, spread="others", **options)(logits, labels), want, logits)
-    counts = UniformPrior(smoothing, "others")(logits, labels)
+    counts = UniformPrior(smoothing, "others")(Batch(logits, labels))
     loss = posterior_loss(logits, labels, counts, label_weight=1 - smoothing, **options)
     same(loss, want, logits)
     assert isinstance(counts, TwoLevel)
@@ -116,6 +122,48 @@ def test_no_prior_is_cross_entropy(reduction: Any) -> None:
     logits, labels, _ = batch()
     got = PosteriorLoss(None, reduction=reduction)(logits, labels)
     same(got, F.cross_entropy(logits, labels, reduction=reduction), logits)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_without_a_label_weight_it_is_the_usual_mix(reduction: Any) -> None:
+    logits, labels, teacher = batch()
+    got = PosteriorLoss(UniformPrior(0.15), reduction=reduction)
+    want = F.cross_entropy(logits, labels, label_smoothing=0.15, reduction=reduction)
+    assert got.label_weight == 0.85
+    same(got(logits, labels), want, logits)
+    got = PosteriorLoss(TeacherPrior(0.4, 4.0), reduction=reduction)
+    mixed = 0.6 * F.one_hot(labels, K) + 0.4 * torch.softmax(teacher / 4, -1)
+    want = F.cross_entropy(logits, mixed, reduction=reduction)
+    same(got(logits, labels, teacher), want, logits)
+
+
+def test_a_function_may_be_the_prior() -> None:
+    """From a batch to counts, with the weight of a whole label beside them."""
+    logits, labels, teacher = batch()
+    asked: list[Batch] = []
+
+    def counts(batch: Batch) -> Tensor:
+        asked.append(batch)
+        return torch.softmax(batch.teacher_logits, -1)
+
+    criterion = PosteriorLoss(counts)
+    got = criterion(logits, labels, teacher, index=torch.arange(B), epoch=2, epochs=8)
+    want = posterior_loss(logits, labels, torch.softmax(teacher, -1))
+    assert criterion.label_weight == 1
+    same(got, want, logits)
+    (seen,) = asked
+    assert not seen.logits.requires_grad
+    assert (len(seen), seen.num_classes, seen.dtype) == (B, K, torch.float64)
+    assert (seen.epoch, seen.epochs, seen.progress) == (2, 8, 0.25)
+    assert seen.valid is None
+    close(seen.label_margin, label_margin(logits.detach(), labels))
+    close(seen.teacher_margin, label_margin(teacher, labels))
+    close(Batch(logits, labels, teacher[:, 0]).teacher_margin, teacher[:, 0])
+    assert Batch(logits, labels).teacher_margin is None
+    assert Batch(logits.bfloat16(), labels).dtype == torch.float32
+    close(Batch(logits, labels - 1).valid, labels > 0)
+    later = Batch(logits, labels, epoch=torch.tensor(3), epochs=4)
+    close(later.progress, torch.tensor(0.75))
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
@@ -141,7 +189,7 @@ def test_all_ignored_is_zero() -> None:
         label_smoothing(),
         self_distillation(),
         beta_smoothing(),
-        ConfidencePenalty(),
+        confidence_penalty(),
     ):
         loss = criterion(logits, labels, teacher)
         assert loss.item() == 0
@@ -157,7 +205,7 @@ def test_all_ignored_is_zero() -> None:
         self_distillation(weighting="map"),
         beta_smoothing(draw="quantile"),
         PosteriorLoss(None),
-        ConfidencePenalty(),
+        confidence_penalty(),
     ],
     ids=repr,
 )
@@ -186,7 +234,7 @@ def test_ignored_rows_may_be_anything(
 
 @pytest.mark.parametrize("offset", [0.0, 1e4])
 @pytest.mark.parametrize("counts", ["float64", "float32", "bfloat16"])
-@pytest.mark.parametrize("form", ["dense", "two-level"])
+@pytest.mark.parametrize("form", ["dense", "two-level", "sparse"])
 def test_counts_of_another_dtype(form: str, counts: str, offset: float) -> None:
     exact, labels, teacher = batch()
     exact = (exact.detach() + offset).float().double().requires_grad_()
@@ -195,6 +243,10 @@ def test_counts_of_another_dtype(form: str, counts: str, offset: float) -> None:
     if form == "dense":
         given: Any = torch.softmax(teacher, -1).to(dtype)
         wide: Any = given.double()
+    elif form == "sparse":
+        at, values, off = sparse()
+        given = Sparse(at, values.to(dtype), off.to(dtype))
+        wide = Sparse(at, given.values.double(), given.elsewhere.double())
     else:
         given = TwoLevel(torch.rand(B).to(dtype), torch.rand(B).to(dtype))
         wide = TwoLevel(*(level.double() for level in given))
@@ -213,10 +265,14 @@ def test_gradient_reaches_labels_and_counts() -> None:
     q = torch.softmax(torch.randn(B, K, dtype=torch.float64), -1).requires_grad_()
     dense = torch.rand(B, K, dtype=torch.float64, requires_grad=True)
     levels = TwoLevel(*(torch.rand(B, dtype=torch.float64, requires_grad=True) for _ in range(2)))
+    few = sparse()
+    few = Sparse(few.indices, few.values.requires_grad_(), few.elsewhere.requires_grad_())
+    on_few = few.elsewhere[:, None].expand(B, K).scatter(1, few.indices, few.values)
     z = torch.log_softmax(logits, -1)
     for counts, spread, learnt in (
         (dense, dense, (q, dense)),
         (levels, levels[1][:, None] + (levels[0] - levels[1])[:, None] * q, (q, *levels)),
+        (few, on_few, (q, few.values, few.elsewhere)),
     ):
         want = -((0.7 * q + spread) * z).sum()
         got = posterior_loss(logits, q, counts, label_weight=0.7, reduction="sum")
@@ -258,7 +314,7 @@ def test_levels_of_every_kind(
 
 
 @pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
-@pytest.mark.parametrize("form", ["uniform", "levels", "dense"])
+@pytest.mark.parametrize("form", ["uniform", "levels", "dense", "sparse"])
 @pytest.mark.parametrize("block", [1, 4 * K])
 def test_blocks_change_nothing(
     form: str, kind: str, block: int, monkeypatch: pytest.MonkeyPatch
@@ -272,13 +328,14 @@ def test_blocks_change_nothing(
         "uniform": TwoLevel(0.1, 0.05),
         "levels": TwoLevel(torch.rand(B), torch.rand(B)),
         "dense": torch.softmax(teacher, -1),
+        "sparse": sparse(),
     }[form]
     want = posterior_loss(logits, labels, counts, reduction="none")
     monkeypatch.setattr("softprior.kernel._BLOCK", block)
     same(posterior_loss(logits, labels, counts, reduction="none"), want, logits)
 
 
-@pytest.mark.parametrize("form", ["uniform", "dense"])
+@pytest.mark.parametrize("form", ["uniform", "dense", "sparse"])
 def test_a_constant_in_many_logits_costs_no_precision(form: str) -> None:
     """As the law in test_laws.py, at a size where sums over classes are long."""
     exact = torch.randint(-256, 257, (64, 5000)).double() / 64
@@ -286,43 +343,63 @@ def test_a_constant_in_many_logits_costs_no_precision(form: str) -> None:
     counts: Any = TwoLevel(2e-4, 2e-4)
     if form == "dense":
         counts = torch.softmax(torch.randn(64, 5000), -1)
+    if form == "sparse":
+        counts = Sparse(torch.arange(320).reshape(64, 5), torch.rand(64, 5), 2e-4)
     want = posterior_loss(exact, labels, counts).item()
     for offset in (0, 1e3, 1e4):
         got = posterior_loss((exact + offset).float(), labels, counts).item()
         assert got == pytest.approx(want, rel=1e-6)
 
 
-@pytest.mark.parametrize("form", ["uniform", "dense"])
+class Live(TorchDispatchMode):
+    """Counts how many tensors of at least so many numbers live at once, save the given ones."""
+
+    def __init__(self, numbers: int, given: list[Tensor]) -> None:
+        super().__init__()
+        self.numbers = numbers
+        self.given = {t.untyped_storage().data_ptr() for t in given}
+        self.seen: dict[int, weakref.ref[Any]] = {}
+        self.most = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if isinstance(out, Tensor) and out.numel() >= self.numbers:
+            self.seen[out.untyped_storage().data_ptr()] = weakref.ref(out)
+        live = [p for p, r in self.seen.items() if p not in self.given and r() is not None]
+        self.most = max(self.most, len(live))
+        return out
+
+
+@pytest.mark.parametrize("form", ["uniform", "dense", "sparse"])
 def test_one_buffer(form: str) -> None:
     """Forward and backward pass hold one (B, K) buffer beside the logits: the gradient."""
-
-    class Live(TorchDispatchMode):
-        def __init__(self) -> None:
-            super().__init__()
-            self.seen: dict[int, weakref.ref[Any]] = {}
-            self.most = 0
-
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            out = func(*args, **(kwargs or {}))
-            if isinstance(out, Tensor) and out.numel() >= rows * classes:
-                self.seen[out.untyped_storage().data_ptr()] = weakref.ref(out)
-            live = [p for p, r in self.seen.items() if p not in given and r() is not None]
-            self.most = max(self.most, len(live))
-            return out
-
     rows, classes = 32, 64
     logits = torch.randn(rows, classes, requires_grad=True)
     labels = torch.randint(classes, (rows,))
     counts: Any = TwoLevel(torch.rand(rows), torch.rand(rows))
     if form == "dense":
         counts = torch.rand(rows, classes)
-    inputs = [logits, counts] if form == "dense" else [logits]
-    given = {t.untyped_storage().data_ptr() for t in inputs}
-    with Live() as live:
+    if form == "sparse":
+        counts = Sparse(torch.randint(classes, (rows, 1)), torch.rand(rows, 1), torch.rand(rows))
+    with Live(rows * classes, [logits, counts] if form == "dense" else [logits]) as live:
         posterior_loss(logits, labels, counts).backward()
     assert live.most == 1
+
+
+@pytest.mark.parametrize("weighting", ["none", "map"])
+def test_the_top_of_a_teacher_is_no_buffer(weighting: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is anything of (B, K) made of what it says, while the whole of it is one buffer more."""
+    rows, classes = 32, 64
+    monkeypatch.setattr("softprior.priors.teacher._BLOCK", 4 * classes)
+    logits, teacher = (torch.randn(rows, classes, requires_grad=wants) for wants in (True, False))
+    most = []
+    for top in (3, None):
+        criterion = PosteriorLoss(TeacherPrior(weighting=weighting, top=top))
+        with Live(rows * classes, [logits, teacher]) as live:
+            criterion(logits, torch.randint(classes, (rows,)), teacher).backward()
+        most.append(live.most)
+    assert most[0] == 1
+    assert most[1] > 1
 
 
 # ---------------------------------------------------------------- self-distillation
@@ -333,7 +410,7 @@ def test_one_buffer(form: str) -> None:
 def test_teacher_prior_by_hand(temperature: float, weighting: Any) -> None:
     logits, labels, teacher = batch()
     prior = TeacherPrior(0.8, temperature, weighting)
-    counts = prior(logits, labels, teacher)
+    counts = prior(Batch(logits, labels, teacher))
     for i in range(B):
         exps = [math.exp(v) for v in teacher[i].tolist()]
         p = [e / sum(exps) for e in exps]
@@ -343,9 +420,9 @@ def test_teacher_prior_by_hand(temperature: float, weighting: Any) -> None:
         close(counts[i], torch.tensor(want, dtype=torch.float64))
         if weighting == "map" and temperature >= 1:
             assert 1 - 1e-9 <= omega <= K ** (1 - 1 / temperature) + 1e-9
-    shifted = prior(logits, labels, teacher + torch.randn(B, 1, dtype=torch.float64) * 5)
+    shifted = prior(Batch(logits, labels, teacher + torch.randn(B, 1, dtype=torch.float64) * 5))
     close(shifted, counts)
-    close(prior(logits, labels, torch.log_softmax(teacher, -1)), counts)
+    close(prior(Batch(logits, labels, torch.log_softmax(teacher, -1))), counts)
 
 
 def test_distillation_is_cross_entropy_plus_kl() -> None:
@@ -353,7 +430,9 @@ def test_distillation_is_cross_entropy_plus_kl() -> None:
     logits, labels, teacher = batch()
     strength, temperature = 0.7, 4.0
     soft = torch.softmax(teacher / temperature, -1)
-    got = PosteriorLoss(TeacherPrior(strength, temperature))(logits, labels, teacher)
+    got = PosteriorLoss(TeacherPrior(strength, temperature), label_weight=1)(
+        logits, labels, teacher
+    )
     kl = F.kl_div(torch.log_softmax(logits, -1), soft, reduction="batchmean")
     entropy = torch.special.entr(soft).sum(-1).mean()
     same(got, F.cross_entropy(logits, labels) + strength * (kl + entropy), logits)
@@ -366,7 +445,7 @@ def test_distillation_is_cross_entropy_plus_kl() -> None:
 @pytest.mark.parametrize("weighting", ["none", "map"])
 def test_hot_teacher_is_uniform(weighting: Any) -> None:
     logits, labels, teacher = batch()
-    counts = TeacherPrior(0.4, 1e9, weighting)(logits, labels, teacher)
+    counts = TeacherPrior(0.4, 1e9, weighting)(Batch(logits, labels, teacher))
     total = 0.4 * K if weighting == "map" else 0.4
     close(counts, torch.full_like(counts, total / K), rtol=1e-6, atol=1e-6)
 
@@ -386,7 +465,7 @@ def test_weights_above_one_are_the_same_mix(weight: float, reduction: Any) -> No
 def test_where_negative_label_weights_end() -> None:
     """The gradient is total · (z - target) with a total above 0, whatever the target's signs."""
     logits, labels, teacher = batch()
-    counts = TeacherPrior(1.8, 1.0)(logits, labels, teacher)
+    counts = TeacherPrior(1.8, 1.0)(Batch(logits, labels, teacher))
     target = soft_labels(labels, counts, label_weight=-0.5).double()
     close(target.sum(1), torch.ones(B, dtype=torch.float64))
     negative = (counts[range(B), labels] < 0.5).nonzero().flatten()
@@ -470,7 +549,7 @@ def posterior_counts(
     advice: Tensor | None,
     generator: torch.Generator,
 ) -> Tensor:
-    counts = prior(logits, labels, advice, generator=generator)
+    counts = prior(Batch(logits, labels, advice, generator=generator))
     assert isinstance(counts, TwoLevel)
     return counts.dense(labels.clamp(min=0), K, torch.float64)
 
@@ -484,7 +563,7 @@ def test_random_order_is_a_permutation_of_the_same_draws() -> None:
     logits, labels, _ = batch()
     random, intact = (
         BetaPrior(draw="quantile", order=order)(
-            logits, labels, generator=torch.Generator().manual_seed(5)
+            Batch(logits, labels, generator=torch.Generator().manual_seed(5))
         )
         for order in ("random", "intact")
     )
@@ -498,7 +577,7 @@ def test_ignored_samples_take_no_draw(order: Any) -> None:
     labels[[0, 4]] = -100
     confidence = torch.randn(B)
     confidence[2], confidence[3] = -torch.inf, torch.inf
-    counts = BetaPrior(1.0, 1.0, "quantile", order)(logits, labels, confidence)
+    counts = BetaPrior(1.0, 1.0, "quantile", order)(Batch(logits, labels, confidence))
     got = counts.on_label[labels >= 0].sort().values
     close(got, (torch.arange(7) + 0.5).double() / 7)
 
@@ -506,7 +585,7 @@ def test_ignored_samples_take_no_draw(order: Any) -> None:
 @pytest.mark.parametrize("a", [0.5, 3.0, 11.0])
 def test_draws_follow_beta(a: float) -> None:
     logits, labels, _ = batch(5000)
-    counts = BetaPrior(1.0, a)(logits, labels, generator=torch.Generator().manual_seed(1))
+    counts = BetaPrior(1.0, a)(Batch(logits, labels, generator=torch.Generator().manual_seed(1)))
     assert scipy.stats.kstest(counts.on_label.numpy(), scipy.stats.beta(a, 1).cdf).pvalue > 0.01
 
 
@@ -516,13 +595,13 @@ def test_mean_target_of_the_true_class(smoothing: float) -> None:
     criterion = beta_smoothing(smoothing, weight=0.6)
     targets = []
     for _ in range(200):
-        counts = criterion.prior(logits, labels, generator=criterion.generator)
+        counts = criterion.prior(Batch(logits, labels, generator=criterion.generator))
         target = soft_labels(labels, counts, label_weight=criterion.label_weight, num_classes=K)
         targets.append(target[range(200), labels])
     every = torch.stack(targets)
     error = every.std().item() / math.sqrt(every.numel())
     assert abs(every.mean().item() - (1 - smoothing)) < 4 * error
-    quantile = BetaPrior.matching(smoothing, draw="quantile")(logits, labels)
+    quantile = BetaPrior.matching(smoothing, draw="quantile")(Batch(logits, labels))
     assert abs((0.4 + quantile.on_label).mean().item() - (1 - smoothing)) < 1e-3
 
 
@@ -533,7 +612,7 @@ def test_saturated_logits_are_still_ranked() -> None:
     logits[:, 0] = margins
     labels = torch.zeros(50, dtype=torch.long)
     assert torch.softmax(logits, -1)[:, 0].unique().numel() == 1
-    b = BetaPrior(draw="quantile")(logits, labels).on_label
+    b = BetaPrior(draw="quantile")(Batch(logits, labels)).on_label
     assert torch.equal(b.argsort(), margins.argsort())
 
 
@@ -577,7 +656,8 @@ def two_classes(margins: Tensor) -> tuple[Tensor, Tensor]:
 
 def test_running_ranks_by_hand() -> None:
     criterion = beta_smoothing(0.15, 0.6, among="running")
-    criterion.recent = recent = Recent(window=3)
+    prior = criterion.prior
+    recent = Recent(prior.margins, window=3)
     inf, nan = torch.inf, torch.nan
     # margins that come; their places; the window afterwards
     for margins, places, window in (
@@ -591,17 +671,19 @@ def test_running_ranks_by_hand() -> None:
         of = torch.tensor(margins)
         logits, labels = two_classes(of.nan_to_num())
         labels[of.isnan()] = -1
-        counts = criterion.prior(logits, labels, of, recent=copy.deepcopy(recent))
+        asked = Batch(logits, labels, of, states=[(prior, recent)])
+        counts = prior(asked)
         close(counts.on_label, 0.6 * torch.tensor(places) ** (1 / 3))
         close(counts.elsewhere, 0.6 * (1 - torch.tensor(places) ** (1 / 3)))
-        close(recent(of), torch.tensor(places))
+        close(recent.places(of), torch.tensor(places))
+        recent.observe(asked)
         close(recent.margins, torch.tensor(window, dtype=torch.float32), equal_nan=True)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_places_are_mid_ranks(dtype: torch.dtype) -> None:
     """Of scipy, among the last W or the batch, with ties, ignored samples and NaN."""
-    recent, window, past = Recent(window=20), 20, []
+    recent, window, past = Recent(lambda batch: batch.label_margin, window=20), 20, []
     generator = torch.Generator().manual_seed(1)
     for rows in (1, 4, 1, 13, 20, 1, 50, 21, 3, 1):
         margins = torch.randint(-12, 12, (rows,), generator=generator).to(dtype) / 4
@@ -614,9 +696,19 @@ def test_places_are_mid_ranks(dtype: torch.dtype) -> None:
         if of.any():
             mid = (scipy.stats.rankdata(among) - 0.5) / len(among)
             want[of] = torch.tensor(mid[-int(of.sum()) :], dtype=dtype)
-        close(recent(margins, kept), want)
+        close(recent.places(margins, kept), want)
+        recent.remember(margins, kept)
         seen = [*[torch.nan] * window, *past][-window:]
         close(recent.margins, torch.tensor(seen), equal_nan=True)
+
+
+def placed(criterion: PosteriorLoss, logits: Tensor, labels: Tensor) -> TwoLevel:
+    """Counts of a batch among what was seen before, which then is seen as well."""
+    prior, state = criterion.prior, criterion.states["prior"]
+    asked = Batch(logits, labels, states=[(prior, state)])
+    counts = prior(asked)
+    state.observe(asked)
+    return counts
 
 
 @pytest.mark.parametrize("rows", [1, 7, 64, 5000])
@@ -628,10 +720,7 @@ def test_running_draws_follow_beta_at_any_batch_size(rows: int, a: float) -> Non
     margins = 3 * torch.randn(WINDOW + max(1500, rows), generator=generator)
     criterion(*two_classes(margins[:WINDOW]))
     targets = torch.cat(
-        [
-            0.4 + criterion.prior(f, y, recent=criterion.recent).on_label
-            for f, y in map(two_classes, margins[WINDOW:].split(rows))
-        ]
+        [0.4 + placed(criterion, *two_classes(m)).on_label for m in margins[WINDOW:].split(rows)]
     )
     b = ((targets - 0.4) / 0.6).numpy()
     assert scipy.stats.kstest(b, scipy.stats.beta(a, 1).cdf).pvalue > 0.01
@@ -639,7 +728,9 @@ def test_running_draws_follow_beta_at_any_batch_size(rows: int, a: float) -> Non
     assert scipy.stats.spearmanr(b, margins[WINDOW:].numpy()).statistic > 0.999
     if rows == 1:  # what it is for: the ranks of a batch of one say nothing
         alone = BetaPrior(0.6, a)
-        draws = [alone(*two_classes(v), generator=generator).on_label for v in margins.split(1)]
+        draws = [
+            alone(Batch(*two_classes(v), generator=generator)).on_label for v in margins.split(1)
+        ]
         order = scipy.stats.spearmanr(torch.cat(draws).numpy(), margins.numpy())
         assert abs(order.statistic) < 0.05
 
@@ -660,7 +751,8 @@ def test_running_order(ranked: str) -> None:
     ):
         prior = BetaPrior(1.0, 2.0, order=order, among="running")  # type: ignore[arg-type]
         generator = torch.Generator().manual_seed(9)
-        counts = prior(logits, labels, advice, generator=generator, recent=Recent())
+        states = [(prior, prior.state(None, None))]
+        counts = prior(Batch(logits, labels, advice, generator=generator, states=states))
         close(counts.on_label, places.sqrt())
 
 
@@ -675,14 +767,16 @@ def test_evaluation_places_without_remembering() -> None:
     assert torch.equal(got[0], got[1])
     for name, value in criterion.state_dict().items():
         close(value, before[name], equal_nan=True, rtol=0, atol=0)
-    assert not torch.equal(twin.recent.margins.isnan(), before["recent.margins"].isnan())
+    assert not torch.equal(
+        twin.states["prior"].margins.isnan(), before["states.prior.margins"].isnan()
+    )
 
 
 def test_the_window_resumes() -> None:
     """By state_dict, exactly; and one that has no window leaves it as it is."""
     one, other = beta_smoothing(among="running"), beta_smoothing(among="running")
     one(*batch()[:2])
-    assert set(one.state_dict()) == {"recent.margins", "_extra_state"}
+    assert set(one.state_dict()) == {"states.prior.margins", "_extra_state"}
     assert set(beta_smoothing().state_dict()) == {"_extra_state"}
     assert not other.load_state_dict(one.state_dict()).missing_keys
     one.load_state_dict(nn.CrossEntropyLoss().state_dict())
@@ -692,7 +786,7 @@ def test_the_window_resumes() -> None:
         want = one(logits, labels)
         assert torch.equal(other(logits, labels), want)
         assert want != beta_smoothing(among="running")(logits, labels)
-    assert int((~other.recent.margins.isnan()).sum()) == 3 * B
+    assert int((~other.states["prior"].margins.isnan()).sum()) == 3 * B
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own
@@ -708,7 +802,7 @@ def test_running_ranks_compile_in_one_graph() -> None:
         for advice in (None, teacher):
             want = eager(logits, labels, advice)
             same(compiled(logits, labels, advice), want, logits, rtol=1e-5, atol=1e-6)
-    close(module.recent.margins, eager.recent.margins, equal_nan=True)
+    close(module.states["prior"].margins, eager.states["prior"].margins, equal_nan=True)
 
 
 # ---------------------------------------------------------------- named losses
@@ -736,7 +830,7 @@ def test_confidence_penalty(kind: str, reduction: Any) -> None:
         labels[[1, 2]] = -100
     if kind == "probabilities":
         labels = torch.softmax(torch.randn(B, K, dtype=torch.float64), -1)
-    criterion = ConfidencePenalty(0.3, reduction=reduction)
+    criterion = confidence_penalty(0.3, reduction=reduction)
     z = torch.softmax(logits, -1)
     each = F.cross_entropy(logits, labels, reduction="none") + 0.3 * (z * z.log()).sum(-1)
     if kind == "ignored":
@@ -796,10 +890,12 @@ def test_padding_at_the_end_leaves_the_draws_alone() -> None:
         prior = BetaPrior(draw=draw, order=order)  # type: ignore[arg-type]
         for advice in (None, teacher, teacher[:, 0]):
             one, other = (torch.Generator().manual_seed(7) for _ in range(2))
-            want = prior(logits, labels, advice, generator=one)
+            want = prior(Batch(logits, labels, advice, generator=one))
             if advice is not None:
                 advice = torch.cat([advice, pad if advice.ndim == 2 else pad[:, 0]])
-            got = prior(torch.cat([logits, pad]), ignored, advice, generator=other)
+            got = prior(
+                Batch(torch.cat([logits, pad]), ignored.clamp(min=-1), advice, generator=other)
+            )
             assert torch.equal(got.on_label[:B], want.on_label)
 
 
@@ -811,8 +907,8 @@ def test_numbers_may_be_numpys() -> None:
         lambda v: self_distillation(4, v),
         lambda v: beta_smoothing(v, 0.5, draw="quantile"),
         lambda v: PosteriorLoss(UniformPrior(v), label_weight=v),
-        lambda v: PosteriorLoss(lambda *_, **__: TwoLevel(v, v)),
-        ConfidencePenalty,
+        lambda v: PosteriorLoss(lambda batch: TwoLevel(v, v)),
+        confidence_penalty,
     ):
         same(make(number)(logits, labels, teacher), make(0.25)(logits, labels, teacher), logits)
         assert repr(make(number))
@@ -832,10 +928,14 @@ FORMS: list[Callable[[Tensor], Any]] = [
     lambda teacher: TwoLevel(0.1, 0.05),
     lambda teacher: TwoLevel(torch.rand(B), torch.rand(B)),
     lambda teacher: torch.softmax(teacher.float(), -1),
+    lambda teacher: TeacherPrior(top=2)(
+        Batch(teacher.float(), torch.zeros(B).long(), teacher.float())
+    ),
 ]
+FORM_NAMES = ["floats", "levels", "dense", "sparse"]
 
 
-@pytest.mark.parametrize("form", FORMS, ids=["floats", "levels", "dense"])
+@pytest.mark.parametrize("form", FORMS, ids=FORM_NAMES)
 @pytest.mark.parametrize("reduction", ["none", "mean"])
 @pytest.mark.parametrize("kind", ["ignored", "probabilities"])
 @pytest.mark.filterwarnings("ignore")  # torch's own
@@ -880,7 +980,7 @@ def test_random_criterion_under_compile(draw: Any) -> None:
         same(compiled(logits, labels), eager(logits, labels), logits, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("form", FORMS, ids=["floats", "levels", "dense"])
+@pytest.mark.parametrize("form", FORMS, ids=FORM_NAMES)
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:DeprecationWarning")  # jacfwd's own
 def test_functional_transforms(form: Callable[[Tensor], Any]) -> None:
     logits, labels, teacher = batch()
@@ -943,7 +1043,7 @@ def test_uniform_smoothing(smoothing: float, classes: int) -> None:
         logits,
     )
     soft = soft_labels(
-        labels, UniformPrior(s)(logits, labels), label_weight=1 - s, num_classes=classes
+        labels, UniformPrior(s)(Batch(logits, labels)), label_weight=1 - s, num_classes=classes
     )
     close(soft.double(), target, rtol=1e-6, atol=1e-7)
 
@@ -1006,3 +1106,216 @@ def test_temperature_of_a_teacher_that_cools_towards_uniform() -> None:
     t = matching.teacher_temperature(logits, labels, smoothing=0.9, weight=1.0)
     got = matching.teacher_smoothing(logits, labels, temperature=t, weight=1.0)
     assert got == pytest.approx(0.9, abs=1e-8)
+
+
+# ---------------------------------------------------------------- sparse and signed counts
+
+
+def sparse(signed: bool = False) -> Sparse:
+    """Counts on two classes of each row, and the same on all others."""
+    indices = torch.stack([torch.randperm(K)[:2] for _ in range(B)])
+    values = torch.rand(B, 2, dtype=torch.float64) - (0.5 if signed else 0.0)
+    return Sparse(indices, values, torch.rand(B, dtype=torch.float64) / 10)
+
+
+@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.parametrize("signed", [False, True])
+def test_sparse_counts_are_their_dense_form(kind: str, reduction: Any, signed: bool) -> None:
+    logits, labels, _ = batch()
+    counts = sparse(signed)
+    if kind == "ignored":
+        labels[[1, 4]] = -100
+    if kind == "probabilities":
+        labels = torch.softmax(torch.randn(B, K, dtype=torch.float64), -1)
+    options: dict[str, Any] = {"label_weight": 0.7, "reduction": reduction, "signed": True}
+
+    def loss(f: Tensor, of: Any = counts) -> Tensor:
+        return posterior_loss(f, labels, of, **options)
+
+    full = counts.dense(K)
+    slow = torch.zeros(B, K, dtype=torch.float64)
+    for i in range(B):
+        on = dict(zip(counts.indices[i].tolist(), counts.values[i].tolist(), strict=True))
+        for c in range(K):
+            slow[i, c] = on.get(c, float(counts.elsewhere[i]))
+    close(slow, full)
+    close(counts.total(K), full.sum(1))
+    same(loss(logits), loss(logits, full), logits)
+    assert torch.autograd.gradcheck(loss, logits, check_batched_grad=True)
+    assert torch.autograd.gradgradcheck(loss, logits, check_batched_grad=True)
+    slope = torch.autograd.grad(loss(logits).sum(), logits)[0]
+    close(torch.func.grad(lambda f: loss(f).sum())(logits.detach()), slope)
+    close(torch.func.grad(lambda f: loss(f, full).sum())(logits.detach()), slope)
+    if kind == "ignored":
+        broken = logits.detach().clone()
+        broken[4] = torch.nan
+        broken.requires_grad_()
+        for graph in (False, True):
+            got = torch.autograd.grad(loss(broken).sum(), broken, create_graph=graph)[0]
+            close(got, slope)
+    elif not signed:
+        known = {} if kind == "probabilities" else {"num_classes": K}
+        target = soft_labels(labels, counts, label_weight=0.7, **known)
+        close(target, soft_labels(labels, full, label_weight=0.7))
+        close(slope, gradient_towards(target, logits, 0.7 + full.sum(1), reduction))
+
+
+def gradient_towards(target: Tensor, logits: Tensor, total: Tensor, reduction: str) -> Tensor:
+    """total · (z - target), of a sum or a mean."""
+    slope = total[:, None] * (torch.softmax(logits.detach(), -1) - target)
+    return slope / B if reduction == "mean" else slope
+
+
+def test_sparse_counts_by_hand() -> None:
+    counts = Sparse(torch.tensor([[2, 0]]), torch.tensor([[0.5, 0.25]]), 0.125)
+    close(counts.dense(4), torch.tensor([[0.25, 0.125, 0.5, 0.125]]))
+    close(counts.total(4), torch.tensor([1.0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sparse_counts_in_half_precision(dtype: torch.dtype) -> None:
+    logits, labels, _ = batch()
+    half = logits.detach().to(dtype).requires_grad_()
+    counts = sparse()
+    counts = Sparse(counts.indices, counts.values.float(), counts.elsewhere.float())
+    got = posterior_loss(half, labels, counts)
+    exact = half.detach().double().requires_grad_()
+    want = posterior_loss(exact, labels, counts.dense(K).double())
+    assert got.dtype == torch.float32
+    close(got.double(), want, rtol=1e-5, atol=1e-5)
+    slopes = [
+        torch.autograd.grad(loss, at)[0].double() for loss, at in ((got, half), (want, exact))
+    ]
+    close(*slopes, rtol=1e-2, atol=1e-5)
+
+
+@pytest.mark.parametrize("weighting", ["none", "map"])
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("top", [1, 2, K - 2, K - 1, K, K + 3])
+def test_the_top_of_a_teacher(top: int, temperature: float, weighting: Any) -> None:
+    """Its m likeliest classes as they are, and the mean of the others on each of them."""
+    logits, labels, teacher = batch()
+    full = TeacherPrior(0.8, temperature, weighting)(Batch(logits, labels, teacher))
+    counts = TeacherPrior(0.8, temperature, weighting, top)(Batch(logits, labels, teacher))
+    if top >= K - 1:
+        assert isinstance(counts, Tensor)
+        close(counts, full)
+        return
+    assert isinstance(counts, Sparse)
+    assert counts.indices.shape == (B, top)
+    for row, got in zip(full, counts.dense(K), strict=True):
+        ranked = row.sort(descending=True).indices
+        want = row.clone()
+        want[ranked[top:]] = row[ranked[top:]].mean()
+        close(got, want)
+    close(counts.total(K), full.sum(1))
+
+
+@pytest.mark.parametrize("elsewhere", [0, 0.0, 0.3, "tensor"])
+@pytest.mark.parametrize("m", [0, 1, K - 1, K])
+def test_sparse_counts_on_none_and_on_all_classes(m: int, elsewhere: Any) -> None:
+    logits, labels, _ = batch()
+    indices = torch.stack([torch.randperm(K)[:m] for _ in range(B)])
+    off = torch.rand(B, dtype=torch.float64) if elsewhere == "tensor" else elsewhere
+    counts = Sparse(indices, torch.rand(B, m, dtype=torch.float64), off)
+    full = counts.dense(K)
+    close(counts.total(K), full.sum(1))
+    same(posterior_loss(logits, labels, counts), posterior_loss(logits, labels, full), logits)
+
+
+@pytest.mark.parametrize("form", ["two-level", "dense", "sparse"])
+@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
+@pytest.mark.parametrize("shape", [(), (1,), (B,)])
+def test_label_weights_as_tensors(shape: tuple[int, ...], kind: str, form: str) -> None:
+    """Equal the loop over samples with a number each; so does what is traced."""
+    logits, labels, teacher = batch()
+    weight = 2 * torch.rand(shape, dtype=torch.float64) - 0.5
+    counts: Any = {"two-level": TwoLevel(0.1, 0.02), "dense": torch.softmax(teacher, -1)}.get(form)
+    counts = sparse() if counts is None else counts
+    parts = [TwoLevel(0.1, 0.02)] * B
+    if form == "dense":
+        parts = list(counts.split(1))
+    if form == "sparse":
+        parts = [Sparse(*rows) for rows in zip(*(t.split(1) for t in counts), strict=True)]
+    if kind == "ignored":
+        labels[[1, 4]] = -1
+    if kind == "probabilities":
+        labels = torch.softmax(torch.randn(B, K, dtype=torch.float64), -1)
+    each = torch.stack(
+        [
+            posterior_loss(f, y, c, label_weight=w, ignore_index=-1)
+            for f, y, c, w in zip(
+                logits.split(1), labels.split(1), parts, weight.expand(B).tolist(), strict=True
+            )
+        ]
+    )
+    valid = B - 2 if kind == "ignored" else B
+    for reduction in REDUCTIONS:
+
+        def loss(f: Tensor, reduction: Any = reduction) -> Tensor:
+            return kernel.loss(f, labels, counts, weight, reduction)
+
+        want = {"none": each, "sum": each.sum(), "mean": each.sum() / valid}[reduction]
+        same(loss(logits), want, logits)
+        slope = torch.autograd.grad(want.sum(), logits, retain_graph=True)[0]
+        close(torch.func.grad(lambda f, loss=loss: loss(f).sum())(logits.detach()), slope)
+
+
+def test_a_learnt_label_weight_gets_a_gradient() -> None:
+    logits, labels, _ = batch()
+    weight = torch.rand(B, dtype=torch.float64, requires_grad=True)
+    loss = kernel.loss(logits, labels, TwoLevel(0.1, 0.02), weight, "sum")
+    want = F.cross_entropy(logits, labels, reduction="none")
+    close(torch.autograd.grad(loss, weight)[0], want)
+
+
+@pytest.mark.parametrize("form", ["dense", "two-level", "sparse"])
+def test_signed_counts(form: str) -> None:
+    """total · z - (onehot + counts), whatever their signs; refused unless they are meant."""
+    logits, labels, _ = batch()
+    counts: Any = {
+        "dense": torch.randn(B, K, dtype=torch.float64),
+        "two-level": TwoLevel(torch.randn(B, dtype=torch.float64), -0.1),
+        "sparse": sparse(signed=True),
+    }[form]
+    full = dense_counts(counts, labels, K, torch.float64)
+    assert (full < 0).any()
+    with pytest.raises(ValueError, match=r"finite and ≥ 0, found -|a number in \[0, inf\), got -"):
+        posterior_loss(logits, labels, counts)
+    for weight in (1.0, 0.4):
+        loss = posterior_loss(
+            logits, labels, counts, label_weight=weight, reduction="sum", signed=True
+        )
+        z, target = torch.softmax(logits, 1), weight * F.one_hot(labels, K) + full
+        close(torch.autograd.grad(loss, logits)[0], target.sum(1, keepdim=True) * z - target)
+        close(loss, -(target * z.log()).sum())
+    for bad in (torch.nan, torch.inf):
+        broken = full.clone()
+        broken[2, 1] = bad
+        with pytest.raises(ValueError, match=r"dense counts must be finite, found"):
+            posterior_loss(logits, labels, broken, signed=True)
+
+
+def test_a_prior_that_pushes_away() -> None:
+    """Its counts below 0 are taken where it says so, and are told of where they are not finite."""
+
+    @dataclass(frozen=True)
+    class Away(Prior):
+        strength: float = 0.3
+        signed: ClassVar[bool] = True
+
+        def counts(self, batch: Batch) -> TwoLevel:
+            return TwoLevel(0.0, -self.strength / (batch.num_classes - 1))
+
+    @dataclass(frozen=True)
+    class Unsaid(Away):
+        signed: ClassVar[bool] = False
+
+    logits, labels, _ = batch()
+    got = PosteriorLoss(Away(), label_weight=1)(logits, labels)
+    z = torch.log_softmax(logits, 1)
+    others = z.sum(1) - z.gather(1, labels[:, None]).squeeze(1)
+    same(got, F.cross_entropy(logits, labels) + (0.3 / (K - 1) * others).mean(), logits)
+    with pytest.raises(ValueError, match=r"counts.elsewhere must be a number in \[0, inf\), got -"):
+        PosteriorLoss(Unsaid())(logits, labels)

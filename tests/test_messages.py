@@ -10,13 +10,16 @@ import torch
 from torch import Tensor, nn
 
 from softprior import (
+    Batch,
     BetaPrior,
     ConfidencePenalty,
     PosteriorLoss,
+    Sparse,
     TeacherPrior,
     TwoLevel,
     UniformPrior,
     beta_smoothing,
+    confidence_penalty,
     label_smoothing,
     matching,
     posterior_loss,
@@ -44,6 +47,12 @@ def with_first(value: float, tensor: Tensor) -> Tensor:
     return tensor
 
 
+def on_classes(indices: Any, m: int | None = None, off: float = 0.0, sign: int = 1) -> Sparse:
+    """One count on each of these classes."""
+    at = torch.as_tensor(indices)
+    return Sparse(at, sign * torch.ones(B, m or at.shape[-1]), off)
+
+
 LOSSES: dict[str, Callable[..., Tensor]] = {
     "posterior_loss": lambda f, y, t=None: posterior_loss(f, y, COUNTS),
     "posterior_loss, dense": lambda f, y, t=None: posterior_loss(f, y, torch.ones(B, K)),
@@ -52,7 +61,7 @@ LOSSES: dict[str, Callable[..., Tensor]] = {
     "self_distillation": lambda f, y, t=None: self_distillation()(f, y, logits()),
     "beta_smoothing": beta_smoothing(),
     "beta_smoothing, ranked": lambda f, y, t=None: beta_smoothing()(f, y, torch.ones(B)),
-    "ConfidencePenalty": ConfidencePenalty(),
+    "confidence_penalty": confidence_penalty(),
 }
 every_loss = pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES.keys())
 
@@ -127,7 +136,7 @@ def test_labels_legitimately_odd() -> None:
 @pytest.mark.parametrize(
     ("counts", "error", "message"),
     [
-        (0.1, TypeError, r"counts must be a tensor \(B, K\) or softprior.TwoLevel, got float"),
+        (0.1, TypeError, r"counts must be a tensor \(B, K\), .* or softprior.TwoLevel, got float"),
         ((0.1, 0.1), TypeError, "TwoLevel, got tuple"),
         (None, TypeError, "TwoLevel, got NoneType"),
         (torch.ones(K), ValueError, r"dense counts must have shape \(4, 3\), got \(3,\)"),
@@ -145,6 +154,38 @@ def test_labels_legitimately_odd() -> None:
         (TwoLevel(0.1, torch.ones(B, K)), ValueError, r"elsewhere must have .*got \(4, 3\)"),
         (TwoLevel(torch.ones(B).int(), 0.1), TypeError, "on_label must be floating point"),
         (TwoLevel(with_first(-1, torch.ones(B)), 0.1), ValueError, "on_label must be finite and"),
+        (Sparse([[0]] * B, torch.ones(B, 1), 0.0), TypeError, "counts.indices must be a torch.Te"),
+        (on_classes(torch.zeros(B, 1)), TypeError, r"indices must be int64.* use .long\(\)"),
+        (on_classes(torch.zeros(B, 1).int()), TypeError, "indices must be int64, got torch.int32"),
+        (on_classes([[0]]), ValueError, r"indices must have shape \(4, m\) .* got \(1, 1\)"),
+        (on_classes([0] * B, 1), ValueError, r"indices must have shape \(4, m\) .* got \(4,\)"),
+        (
+            on_classes(torch.zeros(B, 1, device=META).long()),
+            ValueError,
+            "indices must be on the dev",
+        ),
+        (on_classes([[0], [1], [2], [-1]]), ValueError, r"indices must be in 0..2, found -1 to 2"),
+        (on_classes([[0] * 4] * B), ValueError, r"with m ≤ K = 3, got \(4, 4\)"),
+        (on_classes([[0], [1], [2], [3]]), ValueError, r"indices must be in 0..2, found 0 to 3"),
+        (on_classes([[0, 1], [2, 0], [1, 1], [0, 2]]), ValueError, "a class twice in row 2"),
+        (on_classes([[0]] * B, 2), ValueError, r"values must have shape \(4, 1\), got \(4, 2\)"),
+        (
+            Sparse(torch.zeros(B, 1).long(), torch.ones(B, 1).int(), 0.0),
+            TypeError,
+            "counts.values must be floating point, got torch.int32",
+        ),
+        (
+            Sparse(torch.zeros(B, 1).long(), torch.ones(B, 1), torch.ones(B, 1)),
+            ValueError,
+            r"counts.elsewhere must have shape \(4,\), got \(4, 1\)",
+        ),
+        (
+            on_classes([[0]] * B, off=inf),
+            ValueError,
+            "counts.elsewhere must be a number in .* got inf",
+        ),
+        (on_classes([[0]] * B, off=-0.1), ValueError, r"elsewhere must be a number in \[0, inf"),
+        (on_classes([[0]] * B, sign=-1), ValueError, "values must be finite and ≥ 0, found -1"),
     ],
 )
 def test_counts(counts: Any, error: type[Exception], message: str) -> None:
@@ -155,12 +196,13 @@ def test_counts(counts: Any, error: type[Exception], message: str) -> None:
     shape_is_wrong = "shape" in message or error is TypeError
     if shape_is_wrong or "nan" in message or "inf" in message.replace("[0, inf", ""):
         with pytest.raises(error, match=message):
-            PosteriorLoss(lambda f, y, t=None, generator=None: counts)(logits(), labels())
+            PosteriorLoss(lambda batch: counts)(logits(), labels())
 
 
 def test_soft_labels() -> None:
-    with pytest.raises(ValueError, match="num_classes is needed"):
-        soft_labels(labels(), COUNTS)
+    for counts in (COUNTS, on_classes([[0]] * B)):
+        with pytest.raises(ValueError, match="num_classes is needed"):
+            soft_labels(labels(), counts)
     with pytest.raises(TypeError, match=r"labels must be a torch\.Tensor, got list"):
         soft_labels([0, 1], COUNTS, num_classes=K)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"labels must be in 0\.\.2"):
@@ -229,7 +271,8 @@ def test_one_confidence_per_sample(t: Tensor, error: type[Exception], message: s
         ("strength", UniformPrior),
         ("strength", TeacherPrior),
         ("strength", BetaPrior),
-        ("strength", ConfidencePenalty),
+        ("weight", ConfidencePenalty),
+        ("weight", confidence_penalty),
         ("temperature", lambda v: TeacherPrior(temperature=v)),
         ("a", lambda v: BetaPrior(a=v)),
         ("smoothing", label_smoothing),
@@ -263,7 +306,6 @@ def test_numbers_out_of_range(name: str, make: Callable[[Any], Any], bad: Any) -
 @pytest.mark.parametrize(
     "make",
     [
-        lambda v: PosteriorLoss(None, label_weight=v),
         lambda v: posterior_loss(logits(), labels(), COUNTS, label_weight=v),
         lambda v: soft_labels(labels(), COUNTS, label_weight=v, num_classes=K),
     ],
@@ -273,6 +315,49 @@ def test_label_weights_out_of_range(make: Callable[[Any], Any], bad: Any) -> Non
     with pytest.raises(ValueError, match=message):
         make(bad)
     make(-1)
+
+
+@pytest.mark.parametrize("bad", [-1.1, nan, inf, -inf, "0.1", True])
+def test_label_weights_of_a_criterion_out_of_range(bad: Any) -> None:
+    """None asks the prior for its usual mix."""
+    message = rf"^label_weight must be a number in \[-1, inf\), got {bad!r}$"
+    with pytest.raises(ValueError, match=message):
+        PosteriorLoss(None, label_weight=bad)
+    assert PosteriorLoss(None, label_weight=-1).label_weight == -1
+    assert PosteriorLoss(None).label_weight == 1
+
+
+@pytest.mark.parametrize("penalty", [0.1, "confidence", ConfidencePenalty, BetaPrior(), nn.ReLU()])
+def test_what_is_not_a_penalty(penalty: Any) -> None:
+    with pytest.raises(TypeError, match="penalty must be a softprior Penalty or None, got"):
+        PosteriorLoss(penalty=penalty)
+
+
+@pytest.mark.parametrize("top", [0, -1, 2.0, "2", True])
+def test_tops_of_a_teacher(top: Any) -> None:
+    with pytest.raises(ValueError, match=rf"^top must be an integer ≥ 1 or None, got {top!r}$"):
+        TeacherPrior(top=top)
+
+
+def test_a_strength_above_one_leaves_the_label_nothing() -> None:
+    message = (
+        r"TeacherPrior\(strength=1.5, .*\) leaves -0.5 to the label: pass label_weight \(1 for"
+    )
+    with pytest.raises(ValueError, match=message):
+        PosteriorLoss(TeacherPrior(1.5))
+    assert PosteriorLoss(TeacherPrior(1.5), label_weight=-0.5).label_weight == -0.5
+    assert PosteriorLoss(TeacherPrior(1.0)).label_weight == 0
+
+
+@pytest.mark.parametrize("known", [{}, {"epoch": 1}, {"epochs": 3}])
+def test_an_epoch_that_is_asked_for(known: dict[str, int]) -> None:
+    message = (
+        r"the epoch decides here, and it is not known: call criterion\(logits, labels, teacher"
+    )
+    criterion = PosteriorLoss(lambda batch: TwoLevel(0.0, batch.progress / 9))
+    with pytest.raises(ValueError, match=message):
+        criterion(logits(), labels(), **known)
+    assert criterion(logits(), labels(), epoch=1, epochs=3).isfinite()
 
 
 @pytest.mark.parametrize(
@@ -302,9 +387,9 @@ def test_distillation_weights_above_two() -> None:
 
 
 def test_ranks_among_the_samples_seen_last_want_somebody_who_keeps_them() -> None:
-    message = r"BetaPrior ranks among .* got recent=None; use softprior.PosteriorLoss\(prior\)"
+    message = r"remembers what it has seen, .* use softprior.PosteriorLoss, which keeps it"
     with pytest.raises(ValueError, match=message):
-        BetaPrior(among="running")(logits(), labels())
+        BetaPrior(among="running")(Batch(logits(), labels()))
 
 
 def test_more_smoothing_than_strength() -> None:
@@ -338,7 +423,7 @@ def test_matching_wants_indices() -> None:
             "unknown reduction 'batchmean': did you mean 'mean'? known are 'mean', 'none', 'sum'",
         ),
         (
-            lambda: ConfidencePenalty(reduction="x"),  # type: ignore[arg-type]
+            lambda: confidence_penalty(reduction="x"),  # type: ignore[arg-type]
             "unknown reduction 'x': known are 'mean', 'none', 'sum'",
         ),
         (
@@ -384,7 +469,7 @@ def test_ignored_rows_are_not_blamed() -> None:
     with pytest.raises(ValueError, match=r"logits has 1 entries .* first in row 3, column 0"):
         label_smoothing()(one, y)
     with pytest.raises(ValueError, match=r"logits has 1 entries .* first in row 3, column 0"):
-        ConfidencePenalty()(one.index_fill(0, torch.tensor([1]), 0.0), y)
+        confidence_penalty()(one.index_fill(0, torch.tensor([1]), 0.0), y)
     with pytest.raises(ValueError, match=r"teacher_logits has 1 entries .* first in row 3, column"):
         self_distillation()(t, y, advice)
     with pytest.raises(ValueError, match="one number per sample contain NaN"):
@@ -406,9 +491,14 @@ def test_values_are_not_read_off_the_cpu() -> None:
     """Shapes are still checked: nothing here would stall an accelerator."""
     f = logits(device=META).requires_grad_()
     running = beta_smoothing(among="running").to(META)
-    for criterion in (label_smoothing(), beta_smoothing(), self_distillation(), running):
+    few = PosteriorLoss(TeacherPrior(top=1), penalty=ConfidencePenalty())
+    for criterion in (label_smoothing(), beta_smoothing(), self_distillation(), running, few):
         loss = criterion(f, labels().to(META), logits(device=META))
         assert loss.shape == ()
         loss.backward()
+    elsewhere = Sparse(torch.zeros(B, 1).long().to(META), logits(B, 1, device=META), 0.0)
+    assert posterior_loss(f, labels().to(META), elsewhere).shape == ()
     with pytest.raises(ValueError, match=r"must have shape \(4,\)"):
         label_smoothing()(f, labels(0, 1).to(META))
+    with pytest.raises(ValueError, match=r"counts.indices must have shape \(4, m\)"):
+        posterior_loss(f, labels().to(META), Sparse(elsewhere.indices[:2], elsewhere.values, 0.0))

@@ -3,46 +3,79 @@
 from __future__ import annotations
 
 import copy
-import inspect
+import dataclasses
+import json
 import pathlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from softprior import EMATeacher, FrozenTeacher, MemoryTeacher, Teacher, teachers
+from softprior import (
+    EMATeacher,
+    FrozenTeacher,
+    MemoryTeacher,
+    Teacher,
+    TeacherSpec,
+    records,
+    teachers,
+)
 from softprior.margin import label_margin
+from softprior.teachers import Setting, StoredTeacher
 from softprior.teachers.base import unwrapped
 
 N, D, K = 12, 4, 3
+Maker: TypeAlias = Callable[[nn.Module], Teacher]
+# More hyper-parameters of those that have a name here; what is found has its defaults in any case.
 GRID: dict[str, list[dict[str, Any]]] = {
-    "ema": [
-        {"decay": 0.5, "warmup": False},
-        {"buffers": "copy"},
-        {"buffers": "own", "training": True},
-    ],
-    "memory": [{"num_classes": None}],
+    "ema": [{"decay": 0.5}, {"start": "random"}, {"mode": "train"}],
+    "previous_epoch": [{"keep": "network"}, {"dtype": "bfloat16"}, {"device": "cpu"}],
 }
-CASES = [
-    pytest.param(kind, options, id="-".join([name, *map(str, options.values())]))
+
+
+def setting(network: nn.Module, ranks_only: bool = False) -> Setting:
+    return Setting(N, K, ranks_only, another_network=another)
+
+
+def another() -> nn.Module:
+    """Always the same one."""
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        return student()
+
+
+def from_spec(spec: TeacherSpec, ranks_only: bool) -> Maker:
+    return lambda network: spec.build(network, setting(network, ranks_only))
+
+
+def stored(network: nn.Module) -> Teacher:
+    return StoredTeacher(torch.randn(N, K, generator=torch.Generator().manual_seed(0)))
+
+
+SPECS: dict[str, TeacherSpec] = {
+    f"{name}{options or ''}": kind(**options)
     for name, kind in teachers.found().items()
     for options in [{}, *GRID.get(name, [])]
-]
-every_teacher = pytest.mark.parametrize(("kind", "options"), CASES)
+}
+every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+MAKERS: dict[str, Maker] = {
+    f"{name}{', ranks only' if ranks_only else ''}": from_spec(spec, ranks_only)
+    for name, spec in SPECS.items()
+    for ranks_only in (False, True)
+}
+MAKERS |= {
+    "frozen": FrozenTeacher,
+    "stored": stored,
+    "ema by hand": lambda network: EMATeacher(network, 0.5, warmup=False, buffers="copy"),
+}
+every_teacher = pytest.mark.parametrize("made", MAKERS.values(), ids=MAKERS)
 close = torch.testing.assert_close
 
 
 def student() -> nn.Sequential:
     return nn.Sequential(nn.Linear(D, 5), nn.BatchNorm1d(5), nn.ReLU(), nn.Linear(5, K))
-
-
-def made(kind: type[Teacher], options: dict[str, Any], network: nn.Module) -> Teacher:
-    """A teacher by the names of what its constructor needs."""
-    votes = torch.randn(N, K, generator=torch.Generator().manual_seed(0))
-    known = {"network": network, "size": N, "num_classes": K, "logits": votes}
-    wanted = inspect.signature(kind).parameters
-    return kind(**{**{k: v for k, v in known.items() if k in wanted}, **options})
 
 
 def batch() -> tuple[Tensor, Tensor, Tensor]:
@@ -66,8 +99,8 @@ def snapshot(module: nn.Module) -> dict[str, Any]:
 
 
 @every_teacher
-def test_modes_change_nothing(kind: type[Teacher], options: dict[str, Any]) -> None:
-    teacher = made(kind, options, student())
+def test_modes_change_nothing(made: Maker) -> None:
+    teacher = made(student())
     modes = [m.training for m in teacher.modules()]
     holder = nn.ModuleList([teacher])
     for switch in (
@@ -83,13 +116,14 @@ def test_modes_change_nothing(kind: type[Teacher], options: dict[str, Any]) -> N
 
 
 @every_teacher
-def test_no_gradient(kind: type[Teacher], options: dict[str, Any]) -> None:
+def test_no_gradient(made: Maker) -> None:
     network = student()
-    teacher = made(kind, options, network)
+    teacher = made(network)
     inputs, labels, index = batch()
     logits = step(network, inputs, labels)
     teacher.observe(network, logits, labels, index)
-    said = teacher(inputs.requires_grad_(), index)
+    teacher.end_epoch(network)
+    said = teacher(inputs.requires_grad_(), index, labels)
     assert said.shape in ((6, K), (6,))
     assert not said.requires_grad
     assert not any(p.requires_grad for p in teacher.parameters())
@@ -97,18 +131,19 @@ def test_no_gradient(kind: type[Teacher], options: dict[str, Any]) -> None:
 
 
 @every_teacher
-def test_student_is_left_alone(kind: type[Teacher], options: dict[str, Any]) -> None:
+def test_student_is_left_alone(made: Maker) -> None:
     """Weights, buffers, gradients and mode; and training goes as it would without a teacher."""
     network = student()
     alone = copy.deepcopy(network)
-    teacher = made(kind, options, network)
+    teacher = made(network)
     for _ in range(3):
         inputs, labels, index = batch()
-        teacher(inputs, index)
+        teacher(inputs, index, labels)
         logits = step(network, inputs, labels)
         before, grads = snapshot(network), [p.grad.clone() for p in network.parameters()]
         teacher.observe(network, logits, labels, index)
-        teacher(inputs, index)
+        teacher(inputs, index, labels)
+        teacher.end_epoch(network)
         assert network.training
         assert snapshot(network).keys() == before.keys()
         close(snapshot(network), before, rtol=0, atol=0)
@@ -118,57 +153,162 @@ def test_student_is_left_alone(kind: type[Teacher], options: dict[str, Any]) -> 
 
 
 @every_teacher
-def test_nothing_is_shared_with_the_student(kind: type[Teacher], options: dict[str, Any]) -> None:
+def test_nothing_is_shared_with_the_student(made: Maker) -> None:
     network = student()
-    teacher = made(kind, options, network)
+    teacher = made(network)
     theirs = {t.untyped_storage().data_ptr() for t in network.state_dict().values()}
     for tensor in (*teacher.parameters(), *teacher.buffers()):
         assert tensor.untyped_storage().data_ptr() not in theirs
 
 
 @every_teacher
-def test_state_dict_round_trip(
-    kind: type[Teacher], options: dict[str, Any], tmp_path: pathlib.Path
-) -> None:
+def test_state_dict_round_trip(made: Maker, tmp_path: pathlib.Path) -> None:
     safetensors = pytest.importorskip("safetensors.torch")
     network = student()
-    teacher, other, third = (made(kind, options, student()) for _ in range(3))
-    for _ in range(3):
+    teacher, other, third = (made(student()) for _ in range(3))
+    for part in range(4):
         inputs, labels, index = batch()
         teacher.observe(network, step(network, inputs, labels), labels, index)
+        if part % 2 == 0:  # and it is saved in the middle of an epoch
+            teacher.end_epoch(network)
     other.load_state_dict(teacher.state_dict())
     tensors = {k: v.contiguous() for k, v in teacher.state_dict().items()}
     safetensors.save_file(tensors, tmp_path / "teacher.safetensors")
     third.load_state_dict(safetensors.load_file(tmp_path / "teacher.safetensors"))
-    close(other(inputs, index), teacher(inputs, index), rtol=0, atol=0)
-    third(inputs, index)  # in train mode asking moves the running statistics: ask all alike
+    close(other(inputs, index, labels), teacher(inputs, index, labels), rtol=0, atol=0)
+    third(inputs, index, labels)  # in train mode asking moves the running statistics: ask all alike
     for _ in range(2):
         inputs, labels, index = batch()
         logits = step(network, inputs, labels)
         for each in (teacher, other, third):
             each.observe(network, logits, labels, index)
         for each in (other, third):
-            close(each(inputs, index), teacher(inputs, index), rtol=0, atol=0)
+            close(each(inputs, index, labels), teacher(inputs, index, labels), rtol=0, atol=0)
             each.observe(network, logits, labels, index)
         teacher.observe(network, logits, labels, index)
+        for each in (teacher, other, third):
+            each.end_epoch(network)
 
 
 @every_teacher
-def test_compiled_student(kind: type[Teacher], options: dict[str, Any]) -> None:
+def test_compiled_student(made: Maker) -> None:
     network = student()
     compiled = torch.compile(network, backend="eager")
-    teacher, plain = made(kind, options, compiled), made(kind, options, network)
+    teacher, plain = made(compiled), made(network)
     inputs, labels, index = batch()
     logits = step(network, inputs, labels)
-    teacher.observe(compiled, logits, labels, index)
-    plain.observe(network, logits, labels, index)
+    for model, each in ((compiled, teacher), (network, plain)):
+        each.observe(model, logits, labels, index)
+        each.end_epoch(model)
     assert teacher.state_dict().keys() == plain.state_dict().keys()
-    close(teacher(inputs, index), plain(inputs, index), rtol=0, atol=0)
+    close(teacher(inputs, index, labels), plain(inputs, index, labels), rtol=0, atol=0)
+
+
+@every_spec
+def test_a_spec_is_a_value(spec: TeacherSpec) -> None:
+    """It constructs with defaults; equals and hashes as its fields do; a recipe can store it."""
+    assert isinstance(type(spec)(), TeacherSpec)
+    fields = {f.name: getattr(spec, f.name) for f in dataclasses.fields(spec)}
+    assert type(spec)(**fields) == spec
+    assert hash(type(spec)(**fields)) == hash(spec)
+    assert type(spec).__name__ in repr(spec)
+    assert spec.label
+    for name in [*fields, "another"]:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(spec, name, None)
+    stored = json.loads(json.dumps(records.to_record("teacher", spec)))
+    assert records.from_record("teacher", stored, {}) == spec
+
+
+@every_spec
+@pytest.mark.parametrize("ranks_only", [False, True])
+def test_what_a_spec_builds(spec: TeacherSpec, ranks_only: bool) -> None:
+    """Twice the same, each on its own; one number per sample only where ranks are enough."""
+    network = student()
+    one, other = (from_spec(spec, ranks_only)(network) for _ in range(2))
+    assert isinstance(one, Teacher)
+    assert any(True for _ in one.parameters()) is spec.has_network
+    inputs, labels, index = batch()
+    said, again = (each(inputs, index, labels) for each in (one, other))
+    close(said, again, rtol=0, atol=0)
+    before = snapshot(other)
+    one.observe(network, step(network, inputs, labels), labels, index)
+    one.end_epoch(network)
+    close(snapshot(other), before, rtol=0, atol=0)
+    assert one(inputs, index, labels).shape == said.shape
+    assert said.shape == (6, K) or (ranks_only and said.shape == (6,))
+    assert said.isfinite().all()
+
+
+DROPPED = '''
+"""The student as it is when an epoch ends, and how often it ended."""
+
+from dataclasses import dataclass
+
+import torch
+
+from softprior.teachers.base import Teacher, TeacherSpec, frozen_copy, unwrapped
+
+
+class MirrorTeacher(Teacher):
+    def __init__(self, student):
+        super().__init__()
+        self.network = frozen_copy(student)
+        self.register_buffer("epochs", torch.zeros(()), persistent=True)
+
+    @torch.no_grad()
+    def forward(self, inputs, index=None, labels=None):
+        return self.network(inputs) * self.epochs
+
+    def end_epoch(self, model):
+        self.epochs += 1
+        self.network.load_state_dict(unwrapped(model).state_dict())
+
+
+@dataclass(frozen=True)
+class Mirror(TeacherSpec):
+    """Asks a network."""
+
+    times: int = 1
+    has_network = True
+
+    def build(self, student, setting):
+        return MirrorTeacher(student)
+'''
+# What is broken in a copy of it; the law that finds it.
+BROKEN = {
+    "thief": ("frozen_copy(student)", "unwrapped(student)", "test_nothing_is_shared"),
+    "learning": ("    @torch.no_grad()\n", "", "test_no_gradient"),
+    "averse": ("self.network(inputs) *", "self.network(inputs)[:, :1] *", "test_what_a_spec"),
+    "meddling": ("self.epochs += 1", "model.eval()", "test_student_is_left_alone"),
+    "forgetful": ("persistent=True", "persistent=False", "test_state_dict_round_trip"),
+    "wrapped": ("unwrapped(model)", "model", "test_compiled_student"),
+    "modest": ("has_network = True", "has_network = False", "test_what_a_spec_builds"),
+    "unstored": ("times: int = 1", "times: complex = 1j", "test_a_spec_is_a_value"),
+}
+
+
+def test_files_dropped_into_teachers_are_tested(
+    run_with_dropped: Callable[..., tuple[str, set[str]]],
+) -> None:
+    """A lawful one passes; each broken copy of it does not."""
+    sources, chosen = {"mirror": DROPPED}, ["mirror"]
+    for name, (old, new, law) in BROKEN.items():
+        assert old in DROPPED
+        sources[name] = DROPPED.replace(old, new).replace("Mirror", name.title())
+        chosen.append(f"({name} and {law})")
+    report, failed = run_with_dropped(
+        pathlib.Path(__file__), "teachers", sources, " or ".join(chosen)
+    )
+    assert not any("mirror" in test for test in failed), report
+    for name, (*_, law) in BROKEN.items():
+        assert any(name in test and test.startswith(law) for test in failed), (name, report)
 
 
 def test_the_base_class_answers_nothing() -> None:
     with pytest.raises(NotImplementedError):
         Teacher()(torch.zeros(1, D))
+    assert Teacher().end_epoch(nn.Identity()) is None
     assert (
         Teacher().observe(nn.Identity(), torch.zeros(1, K), torch.zeros(1), torch.zeros(1)) is None
     )

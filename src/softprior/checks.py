@@ -25,6 +25,8 @@ class NotFiniteError(ValueError):
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """Text for an unknown name: what came, and the known ones with the nearest first."""
     names = sorted(known)
+    if not names:
+        return f"unknown {what} {name!r}: there is none"
     near = difflib.get_close_matches(name, names, n=len(names), cutoff=0.5)
     ordered = near + [n for n in names if n not in near]
     hint = f"did you mean {near[0]!r}? " if near else ""
@@ -44,7 +46,7 @@ def number(
     """Raise ValueError unless ``low <= value <= high`` (``low < value`` with ``open_low``)."""
     real = isinstance(value, numbers.Real) and not isinstance(value, bool)
     inside = real and (low < value if open_low else low <= value) and value <= high
-    if not inside or value == float("inf"):
+    if not inside or abs(value) == float("inf"):
         left, right = ("(" if open_low else "["), (")" if high == float("inf") else "]")
         raise ValueError(
             f"{what} must be a number in {left}{low:g}, {high:g}{right}, got {value!r}"
@@ -87,16 +89,16 @@ def logits_matrix(logits: Tensor, name: str = "logits") -> None:
         )
 
 
-def finite_logits(logits: Tensor, name: str = "logits", kept: Tensor | None = None) -> None:
+def finite_logits(logits: Tensor, name: str = "logits", valid: Tensor | None = None) -> None:
     """Raise unless every entry is finite (does not look where values are not visible).
 
-    Rows that the mask ``kept`` (B,) leaves out may be anything.
+    Rows that the mask ``valid`` (B,) leaves out may be anything.
     """
     # A finite sum has finite terms: one cheap pass, and a closer look only where it is not.
     if not values_visible(logits) or math.isfinite(float(logits.detach().sum())):
         return
     wrong = ~torch.isfinite(logits)
-    bad = (wrong if kept is None else wrong & kept.unsqueeze(1)).nonzero()
+    bad = (wrong if valid is None else wrong & valid.unsqueeze(1)).nonzero()
     if len(bad):
         row, column = (int(i) for i in bad[0])
         raise NotFiniteError(
@@ -181,17 +183,17 @@ def _label_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
     return labels
 
 
-def kept(labels: Tensor) -> Tensor | None:
+def valid(labels: Tensor) -> Tensor | None:
     """Mask (B,) of the samples that are not ignored; None where none is known to be ignored."""
     if labels.is_floating_point() or (values_visible(labels) and int(labels.min()) >= 0):
         return None
     return labels >= 0
 
 
-def teacher_matrix(logits: Tensor, teacher_logits: Tensor, kept: Tensor | None = None) -> None:
+def teacher_matrix(logits: Tensor, teacher_logits: Tensor, valid: Tensor | None = None) -> None:
     """Raise unless ``teacher_logits`` is a floating tensor of the shape of ``logits``, and finite.
 
-    Rows that the mask ``kept`` (B,) leaves out need not be finite.
+    Rows that the mask ``valid`` (B,) leaves out need not be finite.
     """
     logits_matrix(teacher_logits, "teacher_logits")
     if teacher_logits.shape != logits.shape:
@@ -203,10 +205,10 @@ def teacher_matrix(logits: Tensor, teacher_logits: Tensor, kept: Tensor | None =
         raise ValueError(
             f"teacher_logits are on {teacher_logits.device}, logits on {logits.device}"
         )
-    finite_logits(teacher_logits, "teacher_logits", kept)
+    finite_logits(teacher_logits, "teacher_logits", valid)
 
 
-def teacher_confidence(logits: Tensor, confidence: Tensor, kept: Tensor | None = None) -> None:
+def teacher_confidence(logits: Tensor, confidence: Tensor, valid: Tensor | None = None) -> None:
     """Raise unless ``confidence`` is one floating number per sample (B,); ±inf is allowed."""
     if confidence.shape != logits.shape[:1]:
         raise ValueError(
@@ -220,5 +222,20 @@ def teacher_confidence(logits: Tensor, confidence: Tensor, kept: Tensor | None =
     if not values_visible(confidence):
         return
     wrong = confidence.isnan()
-    if bool((wrong if kept is None else wrong & kept).any()):
+    if bool((wrong if valid is None else wrong & valid).any()):
         raise ValueError("teacher_logits of one number per sample contain NaN")
+
+
+def sample_index(index: Tensor | None, size: int, asked: object) -> Tensor:
+    """The samples' numbers (B,), checked to be those of a training set of ``size``."""
+    name = type(asked).__name__
+    if index is None:
+        raise ValueError(f"{name} needs the samples' index: teacher(inputs, index)")
+    if values_visible(index) and index.numel():
+        low, high = (int(i) for i in index.aminmax())
+        if low < 0 or high >= size:
+            raise ValueError(
+                f"index must be in 0..{size - 1}, found {low} to {high}; {name} wants a row for "
+                "each sample of the whole training set"
+            )
+    return index

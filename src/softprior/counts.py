@@ -1,15 +1,19 @@
-"""Pseudo-counts: imaginary labels added to the one real label, in two forms.
+"""Pseudo-counts: imaginary labels added to the one real label, in three forms.
 
 A Dirichlet prior with concentration α acts on the loss only through ``α - 1``, its
 *pseudo-counts*. They come
 
 * **dense**: a tensor (B, K), one count for every sample and class; or
 * **two-level**: :class:`TwoLevel`, one count on the label and one on every other class.
-  Label smoothing and Beta smoothing are of this form, and no (B, K) target is built.
+  Label smoothing and Beta smoothing are of this form; or
+* **sparse**: :class:`Sparse`, counts on a few classes by index and one on every other class.
+
+Of the last two no (B, K) target is built.
 """
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -44,7 +48,49 @@ class TwoLevel(NamedTuple):
         return off + (on - off) * label
 
 
-Counts: TypeAlias = Tensor | TwoLevel
+class Sparse(NamedTuple):
+    """Counts ``values`` on the classes ``indices`` and ``elsewhere`` on each of the others.
+
+    Such as the few classes that a teacher finds likely, and what is left spread evenly.
+
+    Attributes:
+        indices: int64 (B, m), classes that differ within a row.
+        values: (B, m).
+        elsewhere: a float or a tensor (B,).
+
+    >>> Sparse(torch.tensor([[2]]), torch.tensor([[0.4]]), 0.1).dense(4)
+    tensor([[0.1000, 0.1000, 0.4000, 0.1000]])
+    """
+
+    indices: Tensor
+    values: Tensor
+    elsewhere: Tensor | float
+
+    def total(self, num_classes: int) -> Tensor:
+        """Pseudo-counts per sample (B,): ``Σ values + (K - m) · elsewhere``."""
+        rest: Tensor | float = (num_classes - self.indices.shape[1]) * self.elsewhere
+        return self.values.sum(1) + rest
+
+    def dense(self, num_classes: int, dtype: torch.dtype | None = None) -> Tensor:
+        """The same counts as a tensor (B, K)."""
+        dtype = dtype or self.values.dtype
+        off = torch.as_tensor(self.elsewhere, dtype=dtype, device=self.values.device)
+        full = off.reshape(-1, 1).expand(len(self.values), num_classes)
+        return full.scatter(1, self.indices, self.values.to(dtype))
+
+
+Counts: TypeAlias = Tensor | TwoLevel | Sparse
+
+
+def dense_counts(
+    counts: Counts, labels: Tensor, num_classes: int, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Counts of any form as a tensor (B, K)."""
+    if isinstance(counts, TwoLevel):
+        return counts.dense(labels, num_classes, dtype)
+    if isinstance(counts, Sparse):
+        return counts.dense(num_classes, dtype)
+    return counts if dtype is None else counts.to(dtype)
 
 
 def label_probabilities(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
@@ -55,31 +101,88 @@ def label_probabilities(labels: Tensor, num_classes: int, dtype: torch.dtype) ->
     return (labels.unsqueeze(1) == classes).to(dtype)
 
 
-def check_counts(logits: Tensor, counts: Counts, *, values: bool = True) -> None:
-    """Raise unless ``counts`` go with ``logits`` (B, K); ``values=False`` looks at shapes only."""
+def check_counts(
+    logits: Tensor, counts: Counts, *, values: bool = True, signed: bool = False
+) -> None:
+    """Raise unless ``counts`` go with ``logits`` (B, K).
+
+    ``values=False`` looks at shapes only; ``signed`` allows counts below 0.
+    """
+    per_sample = logits.shape[:1]
     levels: tuple[tuple[str, Tensor | float, torch.Size], ...]
     if isinstance(counts, Tensor):
         levels = (("dense counts", counts, logits.shape),)
     elif isinstance(counts, TwoLevel):
-        names = ("counts.on_label", "counts.elsewhere")
-        levels = tuple((n, level, logits.shape[:1]) for n, level in zip(names, counts, strict=True))
+        levels = (
+            ("counts.on_label", counts.on_label, per_sample),
+            ("counts.elsewhere", counts.elsewhere, per_sample),
+        )
+    elif isinstance(counts, Sparse):
+        _check_indices(logits, counts.indices, values=values)
+        levels = (
+            ("counts.values", counts.values, counts.indices.shape),
+            ("counts.elsewhere", counts.elsewhere, per_sample),
+        )
     else:
         raise TypeError(
-            f"counts must be a tensor (B, K) or softprior.TwoLevel, got {type(counts).__name__}"
+            "counts must be a tensor (B, K), softprior.Sparse or softprior.TwoLevel, got "
+            f"{type(counts).__name__}"
         )
     for name, level, shape in levels:
-        if not isinstance(level, Tensor):
-            checks.number(name, level, 0)
-            continue
-        if level.shape != shape:
-            raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(level.shape)}")
-        if not level.is_floating_point():
-            raise TypeError(f"{name} must be floating point, got {level.dtype}")
-        if level.device != logits.device:
-            raise ValueError(
-                f"{name} must be on the device of logits, {logits.device}, got {level.device}"
-            )
-        if values and checks.values_visible(level):
-            low, high = (float(v) for v in level.detach().aminmax())
-            if not (low >= 0 and high < float("inf")):
-                raise ValueError(f"{name} must be finite and ≥ 0, found {low:g} to {high:g}")
+        _check_level(name, level, shape, logits.device, values=values, signed=signed)
+
+
+def _check_level(
+    name: str,
+    level: Tensor | float,
+    shape: torch.Size,
+    device: torch.device,
+    *,
+    values: bool,
+    signed: bool,
+) -> None:
+    lowest = -math.inf if signed else 0
+    if not isinstance(level, Tensor):
+        checks.number(name, level, lowest)
+        return
+    if level.shape != shape:
+        raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(level.shape)}")
+    if not level.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {level.dtype}")
+    if level.device != device:
+        raise ValueError(f"{name} must be on the device of logits, {device}, got {level.device}")
+    if values and level.numel() and checks.values_visible(level):
+        low, high = (float(v) for v in level.detach().aminmax())
+        if not (lowest <= low and -math.inf < low and high < math.inf):
+            wanted = "finite" if signed else "finite and ≥ 0"
+            raise ValueError(f"{name} must be {wanted}, found {low:g} to {high:g}")
+
+
+def _check_indices(logits: Tensor, indices: object, *, values: bool) -> None:
+    rows, classes = logits.shape
+    checks.tensor(indices, "counts.indices")
+    assert isinstance(indices, Tensor)
+    if indices.dtype != torch.int64:
+        raise TypeError(f"counts.indices must be int64, got {indices.dtype}; use .long()")
+    if indices.ndim != 2 or len(indices) != rows or indices.shape[1] > classes:
+        raise ValueError(
+            f"counts.indices must have shape ({rows}, m) with m ≤ K = {classes}, got "
+            f"{tuple(indices.shape)}"
+        )
+    if indices.device != logits.device:
+        raise ValueError(
+            f"counts.indices must be on the device of logits, {logits.device}, got {indices.device}"
+        )
+    if not (values and indices.numel() and checks.values_visible(indices)):
+        return
+    low, high = (int(v) for v in indices.aminmax())
+    if low < 0 or high >= classes:
+        raise ValueError(f"counts.indices must be in 0..{classes - 1}, found {low} to {high}")
+    ordered = indices.sort(1).values
+    twice = (ordered[:, 1:] == ordered[:, :-1]).any(1)
+    if bool(twice.any()):
+        row = int(twice.nonzero()[0])
+        raise ValueError(
+            f"counts.indices name a class twice in row {row} ({indices[row].tolist()}): add its "
+            "values up first"
+        )

@@ -14,7 +14,7 @@ def processes() -> int:
     return dist.get_world_size()
 
 
-def whole(part: Tensor) -> Tensor:
+def all_gather(part: Tensor) -> Tensor:
     """The whole batch (N · m, …) from every process's part of it (m, …).
 
     Sample j of process r is sample j · N + r of the whole batch: the reverse of
@@ -27,6 +27,6 @@ def whole(part: Tensor) -> Tensor:
     return torch.stack(parts, 1).flatten(0, 1)
 
 
-def own(batch: Tensor) -> Tensor:
+def local_shard(batch: Tensor) -> Tensor:
     """This process's samples (m,) of the whole batch (N · m,)."""
     return batch[dist.get_rank() :: processes()]

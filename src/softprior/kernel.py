@@ -9,42 +9,55 @@ import torch
 from torch import Tensor
 
 from softprior import checks
-from softprior.counts import Counts, TwoLevel, check_counts, label_probabilities
+from softprior.counts import Counts, Sparse, TwoLevel, check_counts, label_probabilities
 
 Reduction = Literal["none", "mean", "sum"]
 _BLOCK = 1 << 17  # entries: a few of these fit into the cache
 
 
 def loss(
-    logits: Tensor, labels: Tensor, counts: Counts, label_weight: float, reduction: Reduction
+    logits: Tensor,
+    labels: Tensor,
+    counts: Counts,
+    label_weight: Tensor | float,
+    reduction: Reduction,
+    *,
+    signed: bool = False,
 ) -> Tensor:
-    """total · logsumexp(f) - on · ⟨y, f⟩ - off · Σ_c f_c - ⟨dense, f⟩, reduced.
+    """total · logsumexp(f) - on · ⟨y, f⟩ - off · Σ_c f_c - ⟨dense, f⟩ - Σ_j more_j f_{at_j}.
 
-    Whatever there is one of per sample is a column (B, 1) from here on.
+    Reduced as asked for. Whatever there is one of per sample is a column (B, 1) from here on;
+    ``label_weight`` is a number, or a tensor () or (B,).
     """
     dtype = _accumulate(logits)
-    kept = checks.kept(labels)
+    valid = checks.valid(labels)
     if not labels.is_floating_point():
-        labels = (labels if kept is None else labels.clamp(min=0)).unsqueeze(1)
-    on: Tensor | float = label_weight
+        labels = (labels if valid is None else labels.clamp(min=0)).unsqueeze(1)
+    on = _column(label_weight, dtype, len(logits))
     off: Tensor | float = 0.0
     dense: Tensor | None = None
+    at: Tensor | None = None
+    more: Tensor | None = None
     if isinstance(counts, TwoLevel):
-        on, off = (_column(level, dtype) for level in counts)
-        on = label_weight + (on - off)
+        on_label, off = (_column(level, dtype, len(logits)) for level in counts)
+        on = on + (on_label - off)
         total: Tensor | float = on + logits.shape[1] * off
+    elif isinstance(counts, Sparse):
+        off = _column(counts.elsewhere, dtype, len(logits))
+        at, more = counts.indices, counts.values.to(dtype) - off
+        total = on + logits.shape[1] * off + more.sum(1, keepdim=True)
     else:
         dense = counts
-        total = label_weight + dense.sum(1, keepdim=True, dtype=dtype)
+        total = on + dense.sum(1, keepdim=True, dtype=dtype)
     divisor: Tensor | int | None = None if reduction == "none" else 1
     if reduction == "mean":
-        divisor = len(logits) if kept is None else kept.sum().clamp(min=1)
-    learnt = any(isinstance(t, Tensor) and t.requires_grad for t in (labels, on, off, dense))
+        divisor = len(logits) if valid is None else valid.sum().clamp(min=1)
+    learnt = any(isinstance(t, Tensor) and t.requires_grad for t in (labels, on, off, dense, more))
     if learnt or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        out = _traceable(logits, labels, kept, on, off, dense)
+        out = _traceable(logits, labels, valid, on, off, dense, at, more)
         out = out if divisor is None else out.sum() / divisor
     else:
-        out = _Fused.apply(logits, labels, kept, on, off, dense, total, divisor)  # type: ignore[no-untyped-call]
+        out = _Fused.apply(logits, labels, valid, on, off, dense, at, more, total, divisor)  # type: ignore[no-untyped-call]
     # A loss that is not finite is the free sign of bad input: only then look for the cause.
     # Under autocast a gradient scaler may be waiting for just that, so it is let through.
     if (
@@ -52,30 +65,34 @@ def loss(
         and not math.isfinite(out.detach().sum().item())
         and not torch.is_autocast_enabled("cpu")
     ):
-        checks.finite_logits(logits, kept=kept)
-        check_counts(logits, counts)
+        checks.finite_logits(logits, valid=valid)
+        check_counts(logits, counts, signed=signed)
     return out
 
 
 def _traceable(
     logits: Tensor,
     labels: Tensor,
-    kept: Tensor | None,
+    valid: Tensor | None,
     on: Tensor | float,
     off: Tensor | float,
     dense: Tensor | None,
+    at: Tensor | None,
+    more: Tensor | None,
 ) -> Tensor:
     """The losses by plain autograd: for torch.compile, torch.func and counts with a gradient."""
-    if kept is not None:
-        logits = logits.masked_fill(~kept.unsqueeze(1), 0.0)
+    if valid is not None:
+        logits = logits.masked_fill(~valid.unsqueeze(1), 0.0)
     logp = torch.log_softmax(logits, -1, dtype=_accumulate(logits))
     loss = -on * _at_label(logp, labels)
     if isinstance(off, Tensor) or off != 0:
         loss = loss - off * logp.sum(-1, keepdim=True)
     if dense is not None:
         loss = loss - (dense * logp).sum(-1, keepdim=True)
+    if at is not None and more is not None:
+        loss = loss - (more * logp.gather(1, at)).sum(-1, keepdim=True)
     loss = loss.squeeze(1)
-    return loss if kept is None else torch.where(kept, loss, 0.0)
+    return loss if valid is None else torch.where(valid, loss, 0.0)
 
 
 class _Fused(torch.autograd.Function):
@@ -86,10 +103,12 @@ class _Fused(torch.autograd.Function):
         ctx: Any,
         logits: Tensor,
         labels: Tensor,
-        kept: Tensor | None,
+        valid: Tensor | None,
         on: Tensor | float,
         off: Tensor | float,
         dense: Tensor | None,
+        at: Tensor | None,
+        more: Tensor | None,
         total: Tensor | float,
         divisor: Tensor | int | None,
     ) -> Tensor:
@@ -97,19 +116,21 @@ class _Fused(torch.autograd.Function):
         top = logits.amax(-1, keepdim=True).to(dtype)
         # What is linear in f is taken of f' = f - max f: no constant in the logits costs precision.
         linear = _linear(logits, top, labels, on, off, dense)
+        if at is not None and more is not None:
+            linear += (more * (logits.gather(1, at).to(dtype) - top)).sum(-1, keepdim=True)
         p = torch.softmax(logits, -1, dtype=dtype)
         # logsumexp f' = -log max p: torch.logsumexp costs two softmaxes.
         loss = -total * p.amax(-1, keepdim=True).log_() - linear
-        if kept is not None:
-            loss.masked_fill_(~kept.unsqueeze(1), 0.0)
-        ctx.save_for_backward(logits, labels, kept, dense)
+        if valid is not None:
+            loss.masked_fill_(~valid.unsqueeze(1), 0.0)
+        ctx.save_for_backward(logits, labels, valid, dense, at, more)
         ctx.weights = (on, off, total, divisor)
         ctx.p = p if ctx.needs_input_grad[0] else None
         return loss.squeeze(1) if divisor is None else loss.sum() / divisor
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        logits, labels, kept, dense = ctx.saved_tensors
+        logits, labels, valid, dense, at, more = ctx.saved_tensors
         on, off, total, divisor = ctx.weights
         grad = grad.unsqueeze(1) if divisor is None else grad / divisor
         if (
@@ -117,14 +138,15 @@ class _Fused(torch.autograd.Function):
             or torch._C._are_functorch_transforms_active()
             or torch._C._functorch.is_legacy_batchedtensor(grad)  # is_grads_batched=True
         ):
-            if kept is not None:
-                logits = logits.masked_fill(~kept.unsqueeze(1), 0.0)
-                grad = grad * kept.unsqueeze(1)
+            if valid is not None:
+                logits = logits.masked_fill(~valid.unsqueeze(1), 0.0)
+                grad = grad * valid.unsqueeze(1)
             p = torch.softmax(logits, -1, dtype=_accumulate(logits))
-            at = labels if labels.is_floating_point() else labels.squeeze(1)
-            q = off + on * label_probabilities(at, p.shape[1], p.dtype)
+            flat = labels if labels.is_floating_point() else labels.squeeze(1)
+            q = off + on * label_probabilities(flat, p.shape[1], p.dtype)
             q = q if dense is None else q + dense
-            return ((grad * (total * p - q)).to(logits.dtype), *[None] * 7)
+            q = q if at is None else q.scatter_add(1, at, more)
+            return ((grad * (total * p - q)).to(logits.dtype), *[None] * 9)
         p, ctx.p = ctx.p, None
         if p is None:  # a second backward pass through a retained graph
             p = torch.softmax(logits, -1, dtype=_accumulate(logits))
@@ -137,13 +159,16 @@ class _Fused(torch.autograd.Function):
             p.scatter_(1, labels, p.gather(1, labels) - on * grad)
         if dense is not None:
             p.addcmul_(dense.to(p.dtype), -grad)
-        if kept is not None:  # 0 also where an ignored row is NaN
-            p.masked_fill_(~kept.unsqueeze(1), 0.0)
-        return (p.to(logits.dtype), *[None] * 7)
+        if at is not None:
+            p.scatter_add_(1, at, -grad * more)
+        if valid is not None:  # 0 also where an ignored row is NaN
+            p.masked_fill_(~valid.unsqueeze(1), 0.0)
+        return (p.to(logits.dtype), *[None] * 9)
 
 
-def _column(level: Tensor | float, dtype: torch.dtype) -> Any:
-    return level.unsqueeze(1).to(dtype) if isinstance(level, Tensor) else level
+def _column(level: Tensor | float, dtype: torch.dtype, rows: int) -> Any:
+    """A number as it is; a tensor (), (1,) or (B,) as a column (B, 1)."""
+    return level.to(dtype).reshape(-1, 1).expand(rows, 1) if isinstance(level, Tensor) else level
 
 
 def _linear(

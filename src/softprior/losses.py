@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
-
 from softprior import checks
-from softprior.counts import TwoLevel
-from softprior.posterior import REDUCTIONS, PosteriorLoss, Reduction, posterior_loss
+from softprior.criterion import PosteriorLoss
+from softprior.penalties import ConfidencePenalty
+from softprior.posterior import Reduction
 from softprior.priors import BetaPrior, TeacherPrior, UniformPrior
 
 
@@ -100,53 +98,20 @@ def beta_smoothing(
     )
 
 
-class ConfidencePenalty(nn.Module):
+def confidence_penalty(
+    weight: float = 0.1, *, reduction: Reduction = "mean", ignore_index: int = -100
+) -> PosteriorLoss:
     """Cross-entropy minus a multiple of the entropy of the prediction (no Dirichlet prior).
 
-        loss = CE(y, z) - strength · H(z),    H(z) = -Σ_c z_c log z_c   in nats
-
-    Args:
-        strength: λ ≥ 0.
-        reduction, ignore_index: as in :func:`posterior_loss`.
+        loss = CE(y, z) - weight · H(z),    H(z) = -Σ_c z_c log z_c   in nats
 
     Source: Pereyra et al. 2017; a baseline of the paper's official code.
 
-    >>> loss = ConfidencePenalty(0.1)(torch.zeros(1, 2), torch.tensor([0]))
+    >>> import torch
+    >>> loss = confidence_penalty(0.1)(torch.zeros(1, 2), torch.tensor([0]))
     >>> round(loss.item(), 4)  # 0.9 · ln 2
     0.6238
     """
-
-    def __init__(
-        self, strength: float = 0.1, *, reduction: Reduction = "mean", ignore_index: int = -100
-    ) -> None:
-        super().__init__()
-        checks.number("strength", strength, 0)
-        checks.choice("reduction", reduction, REDUCTIONS)
-        self.strength = strength
-        self.reduction: Reduction = reduction
-        self.ignore_index = ignore_index
-
-    def forward(
-        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
-    ) -> Tensor:
-        """``teacher_logits`` is accepted, so that criteria can be swapped, and not used."""
-        checks.logits_matrix(logits)
-        labels = checks.class_labels(logits, labels, self.ignore_index)
-        kept = checks.kept(labels)
-        if kept is not None:  # an ignored row may be NaN
-            logits = logits.masked_fill(~kept.unsqueeze(1), 0.0)
-        loss = posterior_loss(logits, labels, TwoLevel(0.0, 0.0), reduction="none", ignore_index=-1)
-        checks.finite_logits(logits)  # a masked class, -inf, has no finite z·log z gradient
-        log_z = torch.log_softmax(logits, -1, dtype=loss.dtype)
-        entropy = -(log_z.exp() * log_z).sum(-1)
-        if kept is not None:
-            entropy = entropy.masked_fill(~kept, 0.0)
-        loss = loss - self.strength * entropy
-        if self.reduction == "none":
-            return loss
-        if self.reduction == "sum":
-            return loss.sum()
-        return loss.mean() if kept is None else loss.sum() / kept.sum().clamp(min=1)
-
-    def extra_repr(self) -> str:
-        return f"strength={self.strength:g}, reduction={self.reduction!r}"
+    return PosteriorLoss(
+        penalty=ConfidencePenalty(weight), reduction=reduction, ignore_index=ignore_index
+    )

@@ -9,30 +9,21 @@ constant,
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from softprior import checks, kernel
-from softprior.counts import Counts, TwoLevel, check_counts, label_probabilities
-from softprior.recent import Recent
+from softprior.counts import (
+    Counts,
+    Sparse,
+    TwoLevel,
+    check_counts,
+    dense_counts,
+    label_probabilities,
+)
 
 Reduction = kernel.Reduction
 REDUCTIONS = ("none", "mean", "sum")
-
-
-class MakesCounts(Protocol):
-    """Anything that answers "how many imaginary labels of each class?", a Prior above all."""
-
-    def __call__(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        teacher_logits: Tensor | None = None,
-        *,
-        generator: torch.Generator | None = None,
-    ) -> Counts: ...
 
 
 def posterior_loss(
@@ -43,6 +34,7 @@ def posterior_loss(
     label_weight: float = 1.0,
     reduction: Reduction = "mean",
     ignore_index: int = -100,
+    signed: bool = False,
 ) -> Tensor:
     """Cross-entropy plus imaginary labels (paper, amortized MAP view), in nats.
 
@@ -60,7 +52,8 @@ def posterior_loss(
         logits: (B, K), any floating dtype. Half precision is accumulated in float32.
         labels: class indices (B,) or class probabilities (B, K), as in
             :class:`torch.nn.CrossEntropyLoss`.
-        counts: pseudo-counts ≥ 0: dense (B, K), or two-level (:class:`softprior.TwoLevel`).
+        counts: pseudo-counts ≥ 0: dense (B, K), two-level (:class:`softprior.TwoLevel`) or on a
+            few classes (:class:`softprior.Sparse`).
         label_weight: weight of the real label, ≥ -1; 0 leaves the imaginary labels alone.
         reduction: ``"none"`` gives one loss per sample (B,), 0 where ignored; ``"sum"`` adds
             them; ``"mean"`` divides the sum by the number of samples that are not ignored
@@ -68,6 +61,8 @@ def posterior_loss(
             exact gradient accumulation over unequal batches use ``"sum"`` and divide once.
         ignore_index: samples with this class index neither count nor get a gradient, whatever
             their logits.
+        signed: allow counts below 0, as of methods that push away from a class. The posterior
+            reading then ends; the formula, and its gradient, do not.
 
     Returns:
         Scalar, or (B,) with ``reduction="none"``; float32 for half-precision logits, else
@@ -78,7 +73,7 @@ def posterior_loss(
 
     >>> logits = torch.tensor([[2.0, 0.0, -1.0]])
     >>> loss = posterior_loss(logits, torch.tensor([0]), TwoLevel(0.1, 0.1), label_weight=0.7)
-    >>> torch.isclose(loss, nn.functional.cross_entropy(logits, torch.tensor([0]),
+    >>> torch.isclose(loss, torch.nn.functional.cross_entropy(logits, torch.tensor([0]),
     ...                                                 label_smoothing=0.3)).item()
     True
     """
@@ -86,8 +81,8 @@ def posterior_loss(
     checks.choice("reduction", reduction, REDUCTIONS)
     checks.number("label_weight", label_weight, -1)
     labels = checks.class_labels(logits, labels, ignore_index)
-    check_counts(logits, counts)
-    return kernel.loss(logits, labels, counts, label_weight, reduction)
+    check_counts(logits, counts, signed=signed)
+    return kernel.loss(logits, labels, counts, label_weight, reduction, signed=signed)
 
 
 def soft_labels(
@@ -107,7 +102,7 @@ def soft_labels(
 
     Args:
         labels: class indices (B,) or class probabilities (B, K).
-        counts: dense (B, K) or two-level.
+        counts: dense (B, K), two-level or sparse.
         label_weight: weight of the real label, ≥ -1.
         num_classes: K; needed only where neither labels nor counts show it.
 
@@ -121,7 +116,7 @@ def soft_labels(
     checks.number("label_weight", label_weight, -1)
     checks.tensor(labels, "labels")
     dtype = torch.get_default_dtype()
-    for given in (labels, *(counts if isinstance(counts, TwoLevel) else (counts,))):
+    for given in (labels, *(counts if isinstance(counts, (TwoLevel, Sparse)) else (counts,))):
         if isinstance(given, Tensor) and given.is_floating_point():
             dtype = torch.promote_types(dtype, given.dtype)
     for name, given in (("labels", labels), ("counts", counts)):
@@ -133,89 +128,12 @@ def soft_labels(
                 )
             num_classes = given.shape[1]
     if num_classes is None:
-        raise ValueError("num_classes is needed: neither labels nor two-level counts show K")
+        raise ValueError("num_classes is needed: neither labels nor counts show K")
     like = labels.new_empty((*labels.shape[:1], num_classes), dtype=dtype)
     checks.logits_matrix(like, "the soft label")
     labels = checks.class_labels(like, labels)
     check_counts(like, counts)
-    dense = counts if isinstance(counts, Tensor) else counts.dense(labels, num_classes, dtype)
+    dense = dense_counts(counts, labels, num_classes, dtype)
     target = label_weight * label_probabilities(labels, num_classes, dtype) + dense
     total = target.sum(-1, keepdim=True)
     return torch.where(total > 0, target / total, torch.nan)
-
-
-class PosteriorLoss(nn.Module):
-    """Drop-in criterion: ``criterion(logits, labels)`` instead of ``nn.CrossEntropyLoss()``.
-
-    At each call the prior is asked for pseudo-counts, and :func:`posterior_loss` of them is
-    returned. A teacher is never part of the criterion: pass its logits.
-
-    Args:
-        prior: a :class:`softprior.Prior`; None is plain cross-entropy.
-        label_weight: weight of the real label (1: MAP objective; ``1 - strength``: the mix),
-            ≥ -1; what a negative one means is said at :func:`posterior_loss`.
-        reduction, ignore_index: as in :func:`posterior_loss`.
-        seed: seeds the criterion's own generator, from which random priors draw. Its state is
-            part of ``state_dict()``, so a resumed run goes on with the same draws; a state of
-            another criterion, which lacks it, leaves the generator as it is.
-
-    For a prior that ranks among the samples seen last (``BetaPrior(among="running")``) the
-    criterion keeps their margins, ``recent``, as part of ``state_dict()``. It remembers in training
-    mode only: after ``criterion.eval()`` it places a batch among them and forgets it.
-
-    >>> from softprior import BetaPrior
-    >>> criterion = PosteriorLoss(BetaPrior(strength=0.6, a=3), label_weight=0.4)
-    >>> logits = torch.randn(8, 10, requires_grad=True)
-    >>> criterion(logits, torch.arange(8)).backward()
-    """
-
-    def __init__(
-        self,
-        prior: MakesCounts | None,
-        *,
-        label_weight: float = 1.0,
-        reduction: Reduction = "mean",
-        ignore_index: int = -100,
-        seed: int = 0,
-    ) -> None:
-        super().__init__()
-        checks.choice("reduction", reduction, REDUCTIONS)
-        checks.number("label_weight", label_weight, -1)
-        if prior is not None and (isinstance(prior, type) or not callable(prior)):
-            raise TypeError(
-                f"prior must be a softprior Prior or None, got {prior!r}; "
-                "for label smoothing by a number use softprior.label_smoothing(0.15)"
-            )
-        self.prior = prior
-        self.label_weight = label_weight
-        self.reduction: Reduction = reduction
-        self.ignore_index = ignore_index
-        # On the CPU whatever the device: the same draws everywhere, and B floats travel cheaply.
-        self.generator = torch.Generator().manual_seed(seed)
-        self.recent = Recent() if getattr(prior, "needs_recent", False) else None
-
-    def forward(
-        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None
-    ) -> Tensor:
-        checks.logits_matrix(logits)
-        labels = checks.class_labels(logits, labels, self.ignore_index)
-        counts: Counts = TwoLevel(0.0, 0.0)
-        if self.prior is not None:
-            window: dict[str, Any] = {} if self.recent is None else {"recent": self.recent}
-            counts = self.prior(logits, labels, teacher_logits, generator=self.generator, **window)
-            check_counts(logits, counts, values=False)
-        return kernel.loss(logits, labels, counts, self.label_weight, self.reduction)
-
-    def get_extra_state(self) -> Tensor:
-        return self.generator.get_state()
-
-    def set_extra_state(self, state: Any) -> None:
-        self.generator.set_state(state.cpu())
-
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # torch would call a checkpoint made with nn.CrossEntropyLoss incomplete.
-        state_dict.setdefault(prefix + "_extra_state", self.get_extra_state())
-        super()._load_from_state_dict(state_dict, prefix, *args)
-
-    def extra_repr(self) -> str:
-        return f"{self.prior}, label_weight={self.label_weight:g}, reduction={self.reduction!r}"

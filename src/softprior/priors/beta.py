@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from softprior import checks, gathering
+from softprior.batch import Batch
 from softprior.counts import Counts, TwoLevel
-from softprior.margin import label_margin
 from softprior.priors.base import Prior
 from softprior.recent import Recent
 
@@ -36,8 +36,8 @@ class BetaPrior(Prior):
     (:class:`softprior.PosteriorLoss` of the same seed).
 
     That b depends on the batch: in a batch of one, the most and the least confident sample of a
-    data set draw alike. ``among="running"`` ranks among the last 4096 samples seen instead,
-    whatever the batch size and however many batches a step accumulates:
+    data set draw alike. ``among="running"`` ranks among the batch and the last 4096 samples seen
+    before it instead, whatever the batch size and however many batches a step accumulates:
 
         b_i = u_i^(1/a),    u_i: the place in (0, 1) of :class:`softprior.recent.Recent`
 
@@ -61,7 +61,7 @@ class BetaPrior(Prior):
 
     >>> prior = BetaPrior(strength=1.0, a=1.0, draw="quantile")
     >>> logits = torch.tensor([[3.0, 0.0], [0.0, 0.0]])
-    >>> prior(logits, torch.tensor([0, 0])).on_label
+    >>> prior(Batch(logits, torch.tensor([0, 0]))).on_label
     tensor([0.7500, 0.2500])
     """
 
@@ -70,6 +70,8 @@ class BetaPrior(Prior):
     draw: Literal["random", "quantile"] = "random"
     order: Literal["intact", "random", "reversed"] = "intact"
     among: Literal["global", "local", "running"] = "global"
+    uses_teacher: ClassVar[bool] = True
+    ranks_only: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,10 +79,6 @@ class BetaPrior(Prior):
         checks.choice("draw", self.draw, ("random", "quantile"))
         checks.choice("order", self.order, ("intact", "random", "reversed"))
         checks.choice("among", self.among, ("global", "local", "running"))
-
-    @property
-    def needs_recent(self) -> bool:  # type: ignore[override]
-        return self.among == "running"
 
     @classmethod
     def matching(
@@ -109,88 +107,82 @@ class BetaPrior(Prior):
         # Rounded, so that 0.6 / 0.15 - 1 is 3 and not 3 + 4e-16.
         return cls(strength, round(strength / smoothing - 1, 12), draw, order, among)
 
-    def counts(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        teacher_logits: Tensor | None,
-        generator: torch.Generator | None,
-        recent: Recent | None = None,
-    ) -> Counts:
-        dtype = torch.promote_types(logits.dtype, torch.float32)
-        kept = checks.kept(labels)
-        margins = self._margins(logits, labels, teacher_logits, kept)
+    def method(self, teacher: str | None = None) -> str:
+        """In brackets the control, or the window, or who ranks; the first of them that is there."""
+        kinds = [] if self.order == "intact" else [f"{self.order} order"]
+        if self.among == "running":
+            kinds.append("running")
+        if self.order != "random" and (teacher is not None or not kinds):  # random asks nobody
+            kinds.append(teacher or "own logits")
+        if self.among == "local":
+            kinds.append("local ranks")
+        if self.draw == "quantile" and self.among != "running":
+            kinds.append("quantile draws")
+        return ", ".join([f"Beta ({kinds[0]})", *kinds[1:]])
+
+    @property
+    def average_smoothing(self) -> float | None:
+        return self.strength / (self.a + 1)
+
+    def state(self, num_samples: int | None, num_classes: int | None) -> Recent | None:
+        return Recent(margins_of=self.margins) if self.among == "running" else None
+
+    def counts(self, batch: Batch) -> Counts:
+        margins, valid = self.margins(batch), batch.valid
         shared = self.among != "local" and gathering.processes() > 1
         if shared:
-            mask = torch.ones_like(margins) if kept is None else kept.to(margins.dtype)
-            margins, mask = gathering.whole(torch.stack([margins, mask], 1)).unbind(1)
-            kept = mask.bool()
-        if recent is None:
-            b = self._handed_out(margins, kept, dtype, generator)
+            mask = torch.ones_like(margins) if valid is None else valid.to(margins.dtype)
+            margins, mask = gathering.all_gather(torch.stack([margins, mask], 1)).unbind(1)
+            valid = mask.bool()
+        if self.among == "running":
+            recent = batch.state(self)
+            assert isinstance(recent, Recent)
+            b = self._assign_by_quantile(margins, valid, batch, recent)
         else:
-            b = self._placed(margins, kept, dtype, generator, recent)
-        b = gathering.own(b) if shared else b
-        return TwoLevel(self.strength * b, self.strength / (logits.shape[1] - 1) * (1 - b))
+            b = self._assign_by_rank(margins, valid, batch)
+        b = gathering.local_shard(b) if shared else b
+        return TwoLevel(self.strength * b, self.strength / (batch.num_classes - 1) * (1 - b))
 
-    def _margins(
-        self, logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, kept: Tensor | None
-    ) -> Tensor:
-        """log p_y - log Σ_{j≠y} p_j (B,), or the teacher's own one number per sample."""
+    def margins(self, batch: Batch) -> Tensor:
+        """log p_y - log Σ_{j≠y} p_j (N,), or the teacher's own one number per sample."""
         if self.order == "random":  # nobody's confidence is asked for
-            return logits.new_zeros(len(logits), dtype=torch.float32)
-        if teacher_logits is None:
-            return label_margin(logits, labels)
-        if teacher_logits.ndim == 1:
-            checks.teacher_confidence(logits, teacher_logits, kept)
-            return teacher_logits.to(torch.promote_types(teacher_logits.dtype, torch.float32))
-        checks.teacher_matrix(logits, teacher_logits, kept)
-        return label_margin(teacher_logits, labels)
+            return batch.logits.new_zeros(len(batch), dtype=torch.float32)
+        return batch.label_margin if batch.teacher_margin is None else batch.teacher_margin
 
-    def _handed_out(
-        self,
-        margins: Tensor,
-        kept: Tensor | None,
-        dtype: torch.dtype,
-        generator: torch.Generator | None,
-    ) -> Tensor:
+    def _assign_by_rank(self, margins: Tensor, valid: Tensor | None, batch: Batch) -> Tensor:
         """b for each sample; ignored ones come first in the order and take a filler.
 
-        The number of kept samples stays on its device: reading it would stall an accelerator.
+        The number of valid samples stays on its device: reading it would stall an accelerator.
         """
         rows, device = len(margins), margins.device
         if "random" in (self.draw, self.order):
-            luck = _luck(margins, dtype, generator)
-        ranked = luck if self.order == "random" else margins
+            drawn = _uniform(margins, batch)
+        ranked = drawn if self.order == "random" else margins
         order = ranked.argsort(stable=True, descending=self.order == "reversed")
-        if kept is not None:
-            order = order[kept[order].byte().argsort(stable=True)]
+        if valid is not None:
+            order = order[valid[order].byte().argsort(stable=True)]
         if self.draw == "quantile":
-            m = rows if kept is None else kept.sum()
+            m = rows if valid is None else valid.sum()
             place = torch.arange(rows, device=device) - (rows - m)
-            u = ((place + 0.5).to(dtype) / m).clamp(min=0)
+            u = ((place + 0.5).to(batch.dtype) / m).clamp(min=0)
         else:
-            u = (luck if kept is None else luck.masked_fill(~kept, 0.0)).sort().values
+            u = (drawn if valid is None else drawn.masked_fill(~valid, 0.0)).sort().values
         b = u ** (1 / self.a)
         return torch.empty_like(b).scatter_(0, order, b)
 
-    def _placed(
-        self,
-        margins: Tensor,
-        kept: Tensor | None,
-        dtype: torch.dtype,
-        generator: torch.Generator | None,
-        recent: Recent,
+    def _assign_by_quantile(
+        self, margins: Tensor, valid: Tensor | None, batch: Batch, recent: Recent
     ) -> Tensor:
         """b by the place among the samples seen last; ignored ones take a filler."""
-        if self.order == "random":  # nobody's margin is known, nor remembered
-            u = _luck(margins, dtype, generator)
+        if self.order == "random":  # nobody's margin is known
+            u = _uniform(margins, batch)
         else:
-            u = recent(margins, kept).to(dtype)
+            u = recent.places(margins, valid).to(batch.dtype)
             u = 1 - u if self.order == "reversed" else u
         return u ** (1 / self.a)
 
 
-def _luck(like: Tensor, dtype: torch.dtype, generator: torch.Generator | None) -> Tensor:
-    """Uniform draws (B,), in float64 whatever the logits: the same ones in every precision."""
-    luck = torch.rand(len(like), generator=generator, dtype=torch.float64)
-    return luck.to(dtype).to(like.device)
+def _uniform(like: Tensor, batch: Batch) -> Tensor:
+    """Uniform draws (N,), in float64 whatever the logits: the same ones in every precision."""
+    drawn = torch.rand(len(like), generator=batch.generator, dtype=torch.float64)
+    return drawn.to(batch.dtype).to(like.device)

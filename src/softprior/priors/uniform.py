@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-from torch import Tensor
-
 from softprior import checks
+from softprior.batch import Batch
 from softprior.counts import Counts, TwoLevel
 from softprior.priors.base import Prior
 
@@ -37,7 +35,8 @@ class UniformPrior(Prior):
 
     >>> UniformPrior(0.15)
     UniformPrior(strength=0.15, spread='all')
-    >>> UniformPrior(0.2, "others")(torch.zeros(1, 3), torch.tensor([0]))
+    >>> import torch
+    >>> UniformPrior(0.2, "others")(Batch(torch.zeros(1, 3), torch.tensor([0])))
     TwoLevel(on_label=0.0, elsewhere=0.1)
     """
 
@@ -48,14 +47,17 @@ class UniformPrior(Prior):
         super().__post_init__()
         checks.choice("spread", self.spread, ("all", "others"))
 
-    def counts(
-        self,
-        logits: Tensor,
-        labels: Tensor,
-        teacher_logits: Tensor | None,
-        generator: torch.Generator | None,
-    ) -> Counts:
+    @property
+    def label(self) -> str:
+        where = ", on the other classes" if self.spread == "others" else ""
+        return f"label smoothing{where}"
+
+    @property
+    def average_smoothing(self) -> float | None:
+        return self.strength if self.spread == "others" else None
+
+    def counts(self, batch: Batch) -> Counts:
         if self.spread == "others":
-            return TwoLevel(0.0, self.strength / (logits.shape[1] - 1))
-        each = self.strength / logits.shape[1]
+            return TwoLevel(0.0, self.strength / (batch.num_classes - 1))
+        each = self.strength / batch.num_classes
         return TwoLevel(each, each)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor, nn
+
+from softprior.component import Component
 
 Self = TypeVar("Self", bound="Teacher")
 
@@ -32,12 +37,57 @@ class Teacher(nn.Module):
         """Does nothing: a teacher does not study."""
         return self
 
-    def forward(self, inputs: Tensor, index: Tensor | None = None) -> Tensor:
-        """Logits (B, K), or one confidence per sample (B,), for the samples ``index`` (B,)."""
+    def forward(
+        self, inputs: Tensor, index: Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor:
+        """Logits (B, K), or one confidence per sample (B,).
+
+        Args:
+            inputs: the student's batch.
+            index: each sample's number in the training set, (B,).
+            labels: as the student's loss gets them.
+        """
         raise NotImplementedError
 
     def observe(self, model: nn.Module, logits: Tensor, labels: Tensor, index: Tensor) -> None:
-        """Called after each optimizer step with what the student said; by default unused."""
+        """Called after each optimizer step with the student's logits; by default unused."""
+
+    def end_epoch(self, model: nn.Module) -> None:
+        """Called at the end of each epoch, before the student is evaluated; by default unused."""
+
+
+class Setting(NamedTuple):
+    """What a teacher may know of the training that it is built for.
+
+    Attributes:
+        num_samples: size of the training set.
+        num_classes: K.
+        ranks_only: whether one confidence per sample tells the prior as much as logits do.
+        another_network: makes a network like the student with other initial weights.
+    """
+
+    num_samples: int
+    num_classes: int
+    ranks_only: bool
+    another_network: Callable[[], nn.Module]
+
+
+@dataclass(frozen=True)
+class TeacherSpec(Component):
+    """How to build a teacher: the value that stands in a recipe.
+
+    To add a teacher, write a subclass with :meth:`build` into its own file, in ``teachers/`` or in
+    your own code, beside the :class:`Teacher` that it builds. It constructs with defaults.
+
+    Attributes:
+        has_network: whether asking it costs a forward pass of a second network.
+    """
+
+    has_network: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, student: nn.Module, setting: Setting) -> Teacher:
+        """A teacher of this student, on the student's device."""
 
 
 def unwrapped(model: nn.Module) -> nn.Module:

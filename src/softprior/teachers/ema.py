@@ -3,14 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
 from softprior import checks
-from softprior.teachers.base import Teacher, frozen_copy, unwrapped
+from softprior.teachers.base import Setting, Teacher, TeacherSpec, frozen_copy, unwrapped
+
+
+@dataclass(frozen=True)
+class EMA(TeacherSpec):
+    """The exponential moving average of the student's weights.
+
+    Args:
+        decay: in [0, 1).
+        start: ``"copy"`` starts it at the student's weights, ``"random"`` at another
+            initialisation (official code).
+        mode: ``"eval"``, or ``"train"`` with batch statistics of its own (official code).
+
+    >>> EMA(0.99)
+    EMA(decay=0.99, start='copy', mode='eval')
+    """
+
+    decay: float = 0.999
+    start: Literal["copy", "random"] = "copy"
+    mode: Literal["eval", "train"] = "eval"
+    has_network: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _check_decay(self.decay)
+        checks.choice("start", self.start, ("copy", "random"))
+        checks.choice("mode", self.mode, ("eval", "train"))
+
+    @property
+    def label(self) -> str:
+        return "EMA"
+
+    def build(self, student: nn.Module, setting: Setting) -> EMATeacher:
+        start = student if self.start == "copy" else setting.another_network()
+        if self.mode == "train":
+            return EMATeacher(start, self.decay, buffers="own", training=True)
+        return EMATeacher(start, self.decay)
 
 
 class EMATeacher(Teacher):
@@ -51,9 +87,7 @@ class EMATeacher(Teacher):
         training: bool = False,
     ) -> None:
         super().__init__()
-        checks.number("decay", decay, 0, 1)
-        if decay == 1:
-            raise ValueError("decay must be in [0, 1), got 1: the average would never move")
+        _check_decay(decay)
         checks.choice("buffers", buffers, ("average", "copy", "own"))
         self.network = frozen_copy(network, training=training)
         self.decay = decay
@@ -62,7 +96,9 @@ class EMATeacher(Teacher):
         self.updates = 0
 
     @torch.no_grad()
-    def forward(self, inputs: Tensor, index: Tensor | None = None) -> Tensor:
+    def forward(
+        self, inputs: Tensor, index: Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor:
         logits: Tensor = self.network(inputs)
         return logits
 
@@ -86,6 +122,12 @@ class EMATeacher(Teacher):
 
     def set_extra_state(self, state: Any) -> None:
         self.updates = int(state)
+
+
+def _check_decay(decay: float) -> None:
+    checks.number("decay", decay, 0, 1)
+    if decay == 1:
+        raise ValueError("decay must be in [0, 1), got 1: the average would never move")
 
 
 Named = Iterable[tuple[str, Tensor]]

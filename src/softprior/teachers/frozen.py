@@ -25,6 +25,8 @@ class FrozenTeacher(Teacher):
         self.network = frozen_copy(network)
 
     @torch.no_grad()
-    def forward(self, inputs: Tensor, index: Tensor | None = None) -> Tensor:
+    def forward(
+        self, inputs: Tensor, index: Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor:
         logits: Tensor = self.network(inputs)
         return logits

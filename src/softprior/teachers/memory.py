@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from softprior import checks
 from softprior.margin import label_margin
-from softprior.teachers.base import Teacher
+from softprior.teachers.base import Setting, Teacher, TeacherSpec
+
+
+@dataclass(frozen=True)
+class Memory(TeacherSpec):
+    """The student's own prediction of each sample when it last saw it: no second network.
+
+    One number per sample where the prior only ranks, else whole logits.
+
+    >>> Memory()
+    Memory()
+    """
+
+    @property
+    def label(self) -> str:
+        return "memory"
+
+    def build(self, student: nn.Module, setting: Setting) -> MemoryTeacher:
+        return MemoryTeacher(
+            setting.num_samples, None if setting.ranks_only else setting.num_classes
+        )
 
 
 class MemoryTeacher(Teacher):
-    """What the student said about each training sample when it last saw it: no second network.
+    """The student's own prediction of each sample when it last saw it: no second network.
 
     Args:
         size: number of training samples; ``index`` counts them from 0.
@@ -19,12 +41,12 @@ class MemoryTeacher(Teacher):
             the label's log-odds (:func:`softprior.margin.label_margin`): enough for
             :class:`BetaPrior`, which only ranks, at 4 bytes a sample.
 
-    Samples not seen yet have logits 0 (a uniform vote) or log-odds 0; those observed with a
+    Samples not seen yet have logits 0 (uniform probabilities) or log-odds 0; those observed with a
     label < 0 (ignored) are remembered as they were. Source: ours.
 
     >>> memory = MemoryTeacher(size=3, num_classes=2)
-    >>> said = torch.tensor([[2.0, 1.0]])
-    >>> memory.observe(nn.Identity(), said, torch.tensor([0]), torch.tensor([1]))
+    >>> logits = torch.tensor([[2.0, 1.0]])
+    >>> memory.observe(nn.Identity(), logits, torch.tensor([0]), torch.tensor([1]))
     >>> memory(None, torch.tensor([0, 1]))
     tensor([[0., 0.],
             [2., 1.]])
@@ -42,26 +64,20 @@ class MemoryTeacher(Teacher):
         shape = (size,) if num_classes is None else (size, num_classes)
         self.register_buffer("memory", torch.zeros(shape))
 
-    def forward(self, inputs: Tensor | None, index: Tensor | None = None) -> Tensor:
-        return self.memory[self._rows(index)]
+    def forward(
+        self,
+        inputs: Tensor | None,
+        index: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        return self.memory[checks.sample_index(index, len(self.memory), self)]
 
     @torch.no_grad()
     def observe(self, model: nn.Module, logits: Tensor, labels: Tensor, index: Tensor) -> None:
-        labels, index = self._checked(logits, labels), self._rows(index)
-        if index.shape != (len(logits),):
-            raise ValueError(f"index must have shape ({len(logits)},), got {tuple(index.shape)}")
-        kept = checks.kept(labels)
-        checks.finite_logits(logits, kept=kept)
-        said = logits if self.memory.ndim == 2 else label_margin(logits, labels)
-        said = said.to(self.memory.dtype)
-        if kept is not None:
-            # Ignored samples may repeat a kept one's index (padding): all write what the first
-            # kept sample writes. To leave them out would stall an accelerator.
-            first = kept.int().argmax()
-            column = kept if said.ndim == 1 else kept.unsqueeze(1)
-            said = torch.where(column, said, self.memory[index])
-            said, index = torch.where(column, said, said[first]), index.where(kept, index[first])
-        self.memory[index] = said
+        labels = self._checked(logits, labels)
+        checks.finite_logits(logits, valid=checks.valid(labels))
+        outputs = logits if self.memory.ndim == 2 else label_margin(logits, labels)
+        remember(self.memory, outputs, checks.valid(labels), index, self)
 
     def _checked(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The labels, < 0 where ignored, after looking at them and at the shape of the logits."""
@@ -75,14 +91,25 @@ class MemoryTeacher(Teacher):
             labels = labels.clamp(min=-1)  # whatever the ignore_index
         return checks.class_labels(logits, labels, ignore_index=-1)
 
-    def _rows(self, index: Tensor | None) -> Tensor:
-        if index is None:
-            raise ValueError("MemoryTeacher needs the samples' index: teacher(inputs, index)")
-        if checks.values_visible(index) and index.numel():
-            low, high = (int(i) for i in index.aminmax())
-            if low < 0 or high >= len(self.memory):
-                raise ValueError(
-                    f"index must be in 0..{len(self.memory) - 1}, found {low} to {high}; "
-                    "MemoryTeacher(size) wants the size of the whole training set"
-                )
-        return index
+
+def remember(
+    memory: Tensor, outputs: Tensor, valid: Tensor | None, index: Tensor, owner: Teacher
+) -> None:
+    """Write a batch's outputs (B,) or (B, K) into its rows of a memory (n,) or (n, K).
+
+    Samples that the mask ``valid`` (B,) leaves out are not written.
+    """
+    index = checks.sample_index(index, len(memory), owner)
+    if index.shape != (len(outputs),):
+        raise ValueError(f"index must have shape ({len(outputs)},), got {tuple(index.shape)}")
+    outputs, index = outputs.to(memory), index.to(memory.device)
+    if valid is not None:
+        # Ignored samples may repeat a valid one's index (padding): all write what the first
+        # valid sample writes. To leave them out would stall an accelerator.
+        valid = valid.to(memory.device)
+        first = valid.int().argmax()
+        column = valid if outputs.ndim == 1 else valid.unsqueeze(1)
+        outputs = torch.where(column, outputs, memory[index])
+        outputs = torch.where(column, outputs, outputs[first])
+        index = index.where(valid, index[first])
+    memory[index] = outputs

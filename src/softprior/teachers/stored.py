@@ -1,4 +1,4 @@
-"""Votes that were written down: one row for each training sample."""
+"""Predictions that were written down: one row for each training sample."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from softprior.teachers.base import Teacher
 class StoredTeacher(Teacher):
     """A frozen teacher's predictions, looked up by sample index: no second network in the loop.
 
-    The views of a sample all get the same votes, those of the image as it was when they were
-    made; a :class:`FrozenTeacher` votes on each view anew.
+    The views of a sample all get the same prediction, that of the image as it was then; a
+    :class:`FrozenTeacher` looks at each view anew.
 
     Args:
         logits: (n, K) logits or log-probabilities, one row per training sample; kept as float32.
@@ -29,19 +29,15 @@ class StoredTeacher(Teacher):
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__()
-        checks.logits_matrix(logits, "the stored votes")
+        checks.logits_matrix(logits, "the stored logits")
         checks.finite_logits(logits)
-        # Not part of the state: whoever resumes a run reads the votes again.
+        # Not part of the state: whoever resumes a run reads the predictions again.
         self.register_buffer("logits", logits.detach().float().clone(), persistent=False)
 
-    def forward(self, inputs: Tensor | None, index: Tensor | None = None) -> Tensor:
-        if index is None:
-            raise ValueError("StoredTeacher needs the samples' index: teacher(inputs, index)")
-        if checks.values_visible(index) and index.numel():
-            low, high = (int(i) for i in index.aminmax())
-            if low < 0 or high >= len(self.logits):
-                raise ValueError(
-                    f"index must be in 0..{len(self.logits) - 1}, found {low} to {high}; "
-                    "StoredTeacher wants a row for each sample of the whole training set"
-                )
-        return self.logits[index]
+    def forward(
+        self,
+        inputs: Tensor | None,
+        index: Tensor | None = None,
+        labels: Tensor | None = None,
+    ) -> Tensor:
+        return self.logits[checks.sample_index(index, len(self.logits), self)]

@@ -1,0 +1,240 @@
+"""PosteriorLoss: prior, penalty and what they remember as one drop-in criterion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from softprior import checks, gathering, kernel
+from softprior.batch import Batch
+from softprior.component import State, follow, without_autocast
+from softprior.counts import Counts, TwoLevel, check_counts
+from softprior.penalties import Penalty
+from softprior.posterior import REDUCTIONS, Reduction
+from softprior.priors import Prior
+
+
+class PosteriorLoss(nn.Module):
+    """Drop-in criterion: ``criterion(logits, labels)`` instead of ``nn.CrossEntropyLoss()``.
+
+    At each call the prior is asked for pseudo-counts, and :func:`softprior.posterior_loss` of
+    them, plus the penalty, is returned:
+
+        loss_i = v · (-log z_{i,y_i}) - Σ_c counts_{i,c} · log z_{i,c} + penalty_i,   v: the weight
+
+    A teacher is never part of the criterion: pass its logits. What a prior or a penalty must
+    remember, the criterion keeps as ``states``, which are part of its ``state_dict()``. In training
+    mode a call also lets them see its batch; after ``criterion.eval()`` nothing is remembered.
+
+    Args:
+        prior: a :class:`softprior.Prior`, or a function from a :class:`softprior.Batch` to counts;
+            None is plain cross-entropy.
+        penalty: a :class:`softprior.Penalty`: what is added and is no Dirichlet prior.
+        label_weight: weight of the real label, ≥ -1 (1: MAP objective; what a negative one means
+            is said at :func:`softprior.posterior_loss`). None asks the prior for its usual mix,
+            ``1 - strength`` for most; without a prior, and for a function, it is 1.
+        reduction, ignore_index: as in :func:`softprior.posterior_loss`.
+        seed: seeds the criterion's own generator, from which random priors draw. Its state is
+            part of ``state_dict()``, so a resumed run goes on with the same draws; a state of
+            another criterion, which lacks it, leaves the generator as it is.
+        num_samples: size of the training set; asked for by priors that remember each sample.
+        num_classes: K; asked for by priors that remember each class.
+        auto_observe: False where several calls make up one step (gradient accumulation): call
+            :meth:`observe` once a step with all of its samples instead.
+
+    >>> from softprior import BetaPrior
+    >>> criterion = PosteriorLoss(BetaPrior(strength=0.6, a=3))
+    >>> logits = torch.randn(8, 10, requires_grad=True)
+    >>> criterion(logits, torch.arange(8)).backward()
+    """
+
+    def __init__(
+        self,
+        prior: Prior | Callable[[Batch], Counts] | None = None,
+        *,
+        penalty: Penalty | None = None,
+        label_weight: float | None = None,
+        reduction: Reduction = "mean",
+        ignore_index: int = -100,
+        seed: int = 0,
+        num_samples: int | None = None,
+        num_classes: int | None = None,
+        auto_observe: bool = True,
+    ) -> None:
+        super().__init__()
+        checks.choice("reduction", reduction, REDUCTIONS)
+        if prior is not None and (isinstance(prior, type) or not callable(prior)):
+            raise TypeError(
+                f"prior must be a softprior Prior or None, got {prior!r}; "
+                "for label smoothing by a number use softprior.label_smoothing(0.15)"
+            )
+        if not isinstance(penalty, (Penalty, type(None))):
+            raise TypeError(f"penalty must be a softprior Penalty or None, got {penalty!r}")
+        self.prior = prior
+        self.penalty = penalty
+        self.label_weight = resolved_label_weight(prior, label_weight)
+        self.reduction: Reduction = reduction
+        self.ignore_index = ignore_index
+        self.auto_observe = auto_observe
+        self.signed = isinstance(prior, Prior) and prior.signed
+        # On the CPU whatever the device: the same draws everywhere, and B floats travel cheaply.
+        self.generator = torch.Generator().manual_seed(seed)
+        built = {
+            role: state
+            for role, component in (("prior", prior), ("penalty", penalty))
+            if isinstance(component, (Prior, Penalty))
+            and (state := component.state(num_samples, num_classes)) is not None
+        }
+        self.states: nn.ModuleDict | dict[str, nn.Module] = nn.ModuleDict(built) if built else {}
+
+    def forward(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        teacher_logits: Tensor | None = None,
+        *,
+        index: Tensor | None = None,
+        epoch: int | Tensor | None = None,
+        epochs: int | None = None,
+    ) -> Tensor:
+        """The loss; ``index``, ``epoch`` and ``epochs`` are for priors that ask for them."""
+        checks.logits_matrix(logits)
+        labels = checks.class_labels(logits, labels, self.ignore_index)
+        batch = self._batch(logits, labels, teacher_logits, index, epoch, epochs)
+        counts: Counts = TwoLevel(0.0, 0.0) if self.prior is None else self.prior(batch)
+        check_counts(logits, counts, values=False, signed=self.signed)
+        weight: Tensor | float
+        if self.label_weight is not None:
+            weight = self.label_weight
+        else:
+            assert isinstance(self.prior, Prior)
+            with torch.no_grad(), without_autocast(batch.logits.device):
+                weight = self.prior.label_weight_of(batch)
+        if self.penalty is None:
+            reduction = self.reduction
+            loss = kernel.loss(logits, labels, counts, weight, reduction, signed=self.signed)
+        else:
+            each = kernel.loss(logits, labels, counts, weight, "none", signed=self.signed)
+            loss = self._reduced(each + self.penalty(logits, batch), batch)
+        if self.training and self.auto_observe and self.states:
+            self._observe(batch)
+        return loss
+
+    def observe(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        teacher_logits: Tensor | None = None,
+        *,
+        index: Tensor | None = None,
+        epoch: int | Tensor | None = None,
+        epochs: int | None = None,
+    ) -> None:
+        """Let what is remembered see the samples of a step, of all processes together.
+
+        Under torch.distributed every process must call this with equally many samples.
+        """
+        if not self.states:
+            return
+        labels = checks.class_labels(logits, labels, self.ignore_index)
+        self._observe(self._batch(logits, labels, teacher_logits, index, epoch, epochs))
+
+    @torch.no_grad()
+    def _observe(self, batch: Batch) -> None:
+        if gathering.processes() > 1:
+            teacher_logits, index = batch.teacher_logits, batch.index
+            batch = self._batch(
+                gathering.all_gather(batch.logits),
+                gathering.all_gather(batch.labels),
+                None if teacher_logits is None else gathering.all_gather(teacher_logits.detach()),
+                None if index is None else gathering.all_gather(index),
+                batch.epoch,
+                batch.epochs,
+            )
+        with without_autocast(batch.logits.device):
+            for state in self.states.values():
+                assert isinstance(state, State)
+                state.observe(batch)
+
+    def end_epoch(self) -> None:
+        """Call it at the end of each epoch where a prior or a penalty remembers by epochs."""
+        for state in self.states.values():
+            assert isinstance(state, State)
+            state.end_epoch()
+
+    def _batch(
+        self,
+        logits: Tensor,
+        labels: Tensor,
+        teacher_logits: Tensor | None,
+        index: Tensor | None,
+        epoch: int | Tensor | None,
+        epochs: int | None,
+    ) -> Batch:
+        for state in self.states.values():
+            follow(state, logits.device)
+        return Batch(
+            logits,
+            labels,
+            teacher_logits,
+            index=index,
+            epoch=epoch,
+            epochs=epochs,
+            generator=self.generator,
+            states=[(getattr(self, role), state) for role, state in self.states.items()],
+        )
+
+    def _reduced(self, each: Tensor, batch: Batch) -> Tensor:
+        if self.reduction == "none":
+            return each
+        if self.reduction == "sum":
+            return each.sum()
+        return each.mean() if batch.valid is None else each.sum() / batch.valid.sum().clamp(min=1)
+
+    def get_extra_state(self) -> Tensor:
+        return self.generator.get_state()
+
+    def set_extra_state(self, state: Any) -> None:
+        self.generator.set_state(state.cpu())
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # torch would call a checkpoint made with nn.CrossEntropyLoss incomplete.
+        state_dict.setdefault(prefix + "_extra_state", self.get_extra_state())
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        parts = [str(self.prior)]
+        parts += [] if self.penalty is None else [f"penalty={self.penalty}"]
+        weight = "the prior's own" if self.label_weight is None else f"{self.label_weight:g}"
+        return ", ".join([*parts, f"label_weight={weight}", f"reduction={self.reduction!r}"])
+
+
+def resolved_label_weight(prior: object, label_weight: float | None) -> float | None:
+    """The weight of the real label; None where the prior decides it batch by batch.
+
+    Raises:
+        ValueError: an explicit one beside a prior that decides it, or a usual mix below 0.
+    """
+    own = isinstance(prior, Prior) and prior.decides_label_weight
+    if label_weight is not None:
+        checks.number("label_weight", label_weight, -1)
+        if own:
+            raise ValueError(
+                f"{prior} decides the weight of the label itself, as training goes on: leave "
+                f"label_weight out, got {label_weight:g}"
+            )
+        return label_weight
+    if own:
+        return None
+    if not isinstance(prior, Prior):
+        return 1.0
+    usual = prior.usual_label_weight
+    if usual < 0:
+        raise ValueError(
+            f"the usual mix of {prior} leaves {usual:g} to the label: pass label_weight (1 for "
+            "the MAP objective, 0 for the imaginary labels alone)"
+        )
+    return usual

@@ -1,0 +1,54 @@
+"""Penalty: what is added to the loss and is no Dirichlet prior."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from softprior import checks
+from softprior.batch import Batch
+from softprior.component import Component, State, without_autocast
+
+
+@dataclass(frozen=True)
+class Penalty(Component):
+    """A term of its own in the loss of each sample, a function of the logits.
+
+    To add one, write a subclass with :meth:`losses` into its own file, in ``penalties/`` or in your
+    own code. Every penalty found in the folder must obey, and is tested for, these laws:
+
+    * it constructs with defaults, and equals and hashes as its fields do;
+    * it is finite at logits of ±1e4, never in half precision, and passes gradcheck;
+    * ``weight`` multiplies it: twice the weight is twice the penalty, and 0 is none;
+    * a constant added to the logits changes nothing;
+    * permuting the batch permutes it;
+    * samples with a label < 0 (ignored) have a penalty of 0 and no gradient.
+
+    Attributes:
+        weight: its factor in the loss, ≥ 0.
+    """
+
+    weight: float
+
+    def __post_init__(self) -> None:
+        checks.number("weight", self.weight, 0)
+
+    def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The penalty of each sample, (N,), with the gradient of ``logits``; 0 where ignored."""
+        checks.finite_logits(logits, valid=batch.valid)
+        with without_autocast(logits.device):
+            if batch.valid is None:
+                return self.losses(logits.to(batch.dtype), batch)
+            ignored = ~batch.valid
+            logits = logits.masked_fill(ignored.unsqueeze(1), 0.0)  # may be NaN
+            return self.losses(logits.to(batch.dtype), batch).masked_fill(ignored, 0.0)
+
+    @abstractmethod
+    def losses(self, logits: Tensor, batch: Batch) -> Tensor:
+        """The answer, (N,), of logits (N, K) in float32 or wider; weight included."""
+
+    def state(self, num_samples: int | None, num_classes: int | None) -> State | None:
+        """A fresh state for a penalty that remembers; :meth:`Batch.state` hands it back."""
+        return None
