@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from softprior import diagnostics, priors
+from softprior import EMA, ConfidencePenalty, diagnostics, priors
 from softprior.cli import _progress, fit, main
 from softprior.training import Pretrained, Recipe, Run, Store, ensemble, generations, presets
 
@@ -134,7 +135,8 @@ def test_every_example_of_the_help_is_a_recipe(
     (tmp_path / "weights.safetensors").touch()
     lines = fit.EXAMPLES.replace("\\\n", "").splitlines()
     examples = [shlex.split(line)[2:] for line in lines if line.startswith("  softprior fit ")]
-    assert len(examples) == 8
+    assert len(examples) == 9
+    assert "mine.py: there is no such file" in told(capsys, *examples.pop())
     for words in examples:
         assert "unknown dataset 'photos'" in told(
             capsys, *(word.replace("cifar100", "photos") for word in words)
@@ -184,7 +186,7 @@ def test_one_generation_is_cross_entropy_and_a_prior_is_the_students(tmp_path: P
         tmp_path / "b",
     )
     assert runs[0].recipe == Recipe(epochs=15)
-    assert {run.recipe.label_weight for run in runs[1:]} == {0.6}
+    assert {run.recipe.effective_label_weight for run in runs[1:]} == {0.6}
     assert {run.recipe.match_smoothing for run in runs[1:]} == {0.2}
     ranked = trained("--epochs 1 --generations 2 --prior beta --label_weight 0.4", tmp_path / "c")
     assert isinstance(ranked[-1].recipe.prior, priors.BetaPrior)
@@ -207,8 +209,17 @@ def test_a_finished_cross_entropy_run_is_the_first_of_a_chain(tmp_path: Path) ->
         ("--generations 3 --teacher_model mlp", "taught by the one before: leave --teacher"),
         ("--generations 3 --prior uniform", "prior 'uniform' asks no teacher"),
         ("--generations 3 --prior none", "prior 'none' asks no teacher"),
-        ("--generations 3 --confidence_penalty 0.1", "leave --confidence_penalty out"),
-        ("--generations 3 --ema_decay 0.9", "ema_decay goes with teacher 'ema'"),
+        ("--generations 3 --teacher.decay 0.9", "--teacher.decay needs to know which teacher"),
+        ("--teacher emma --prior beta", "unknown teacher 'emma': did you mean 'ema'"),
+        ("--prior betta", "unknown prior 'betta': did you mean 'beta'"),
+        ("--penalty confidance", "unknown penalty 'confidance': did you mean 'confidence'"),
+        ("--teacher ema --teacher.decy 0.9", "did you mean '--teacher.decay'"),
+        ("--teacher memory --teacher.decay 0.9 --prior beta", "unknown field of teacher 'memory'"),
+        ("--teacher . --teacher.decay 0.9 --prior beta", "--teacher.decay is an option of ema"),
+        ("--prior nowhere:Name", "there is no module 'nowhere' to import"),
+        ("--prior nowhere.py:Name", "nowhere.py: there is no such file"),
+        ("--prior json:JSONDecoder", "must be a subclass of softprior's Prior"),
+        ("--model json:Decoder", "unknown name in json 'Decoder': known are 'detect_encoding'"),
         ("--generations x", "--generations wants a whole number or null, got x"),
         ("--preset desc", "unknown preset 'desc': did you mean 'desk'"),
         ("--preset", "--preset needs a value"),
@@ -262,7 +273,7 @@ def test_a_live_teacher_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ema").mkdir()
     run = trained("--epochs 1 --prior beta --label_weight 0.4 --teacher ema", tmp_path / "out")[0]
-    assert run.recipe.teacher == "ema"
+    assert run.recipe.teacher == EMA()
 
 
 def test_a_damaged_teacher_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -486,3 +497,92 @@ def test_a_recipe_file_that_is_no_run_is_trained_first(tmp_path: Path) -> None:
     shutil.rmtree(runs[0].path)
     trained(f"--epochs 1 --prior teacher --label_weight 0.6 --teacher {file}", tmp_path)
     assert not runs[0].path.exists()  # nothing asks for it any more
+
+
+# --- components and what is one's own --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("--prior beta", Recipe(prior=priors.BetaPrior())),
+        ("--prior uniform --label_weight 0.85", Recipe(prior=priors.UniformPrior())),
+        (
+            "--prior beta --teacher ema --teacher.decay 0.99",
+            Recipe(prior=priors.BetaPrior(), teacher=EMA(0.99)),
+        ),
+        (
+            "--teacher.mode train --prior beta --teacher ema",
+            Recipe(prior=priors.BetaPrior(), teacher=EMA(mode="train")),
+        ),
+        ("--penalty confidence --penalty.weight 0.2", Recipe(penalty=ConfidencePenalty(0.2))),
+        (
+            "--penalty confidence --prior uniform",
+            Recipe(penalty=ConfidencePenalty(), prior=priors.UniformPrior()),
+        ),
+    ],
+)
+def test_components_by_name(words: str, wanted: Recipe, tmp_path: Path) -> None:
+    (run,) = trained(f"--epochs 1 {words}", tmp_path)
+    assert run.recipe == replace(wanted, epochs=1)
+
+
+MINE = """
+from dataclasses import dataclass
+from torch import nn
+from softprior import Prior, TwoLevel
+
+@dataclass(frozen=True)
+class Mine(Prior):
+    strength: float = 0.2
+    share: float = 0.5
+
+    def counts(self, batch):
+        off = self.strength * (1 - self.share) / (batch.num_classes - 1)
+        return TwoLevel(self.strength * self.share, off)
+
+def network(shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape[0] * shape[1] * shape[2], num_classes))
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A file of its own for each test: what is imported stays imported."""
+    file = tmp_path / f"mine_{abs(hash(request.node.nodeid))}.py"
+    file.write_text(MINE)
+    return file
+
+
+def test_ones_own_by_the_file(mine: Path, tmp_path: Path) -> None:
+    own = f"--epochs 1 --prior {mine}:Mine --prior.share 0.7 --model {mine}:network"
+    alone = trained(own, tmp_path / "a")
+    together = trained(f"{own} --processes 2", tmp_path / "b")
+    assert [run.path.name for run in alone] == [run.path.name for run in together]
+    stored = json.loads((alone[0].path / "recipe.json").read_text())
+    assert stored["prior"]["name"] == f"{mine.stem}:Mine"
+    assert stored["prior"]["share"] == 0.7
+    assert set(stored["model"]) == {"name", "source"}
+
+
+def test_a_stored_file_imports_nothing(
+    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only what is named in the call; then the run is found again, or another if it changed."""
+    out = tmp_path / "out"
+    own = f"--prior {mine}:Mine --model {mine}:network"
+    (run,) = trained(f"--epochs 1 {own}", out)
+    recipe = run.path / "recipe.json"
+    message = told(capsys, "--config", str(recipe), "--out", str(out))
+    assert f"prior {mine.stem}:Mine is somebody's own" in message
+    assert f"add --prior {mine.stem}:Mine" in message
+    again = f"--prior {mine.stem}:Mine --model {mine.stem}:network"
+    before = written(out)
+    assert len(trained(f"--config {recipe} {again}", out)) == 1
+    assert written(out) == before
+    mine.write_text(MINE + "# changed\n")
+    words = ["fit", "--config", str(recipe), *again.split(), "--out", str(out)]
+    command = [sys.executable, "-m", "softprior.cli", *words]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stderr.count("has changed since run") == 1
+    assert len(written(out)) == 2

@@ -29,6 +29,6 @@ def test_options_beside_a_recipe_win(first: str, tmp_path: Path) -> None:
     assert main(["fit", *words, "--out", str(tmp_path)]) == 0
     prior = {"name": "beta", "a": 5.0}
     recipe = Recipe.from_dict(
-        {"epochs": 2, "batch_size": 128, "prior": prior, "label_weight": 0.4, "teacher": "ema"}
+        {"epochs": 2, "batch_size": 128, "prior": prior, "teacher": {"name": "ema"}}
     )
     assert Store(tmp_path / "runs").get(recipe) is not None

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from on_disk import cifar
 
-from softprior import BetaPrior, TeacherPrior, UniformPrior, studies
+from softprior import EMA, BetaPrior, TeacherPrior, UniformPrior, studies
 from softprior.cli import main
 from softprior.engines import estimated_seconds
 from softprior.studies import _settings
@@ -25,7 +25,7 @@ from softprior.studies._kit import (
     method,
     verdict,
 )
-from softprior.training import Recipe, Store
+from softprior.training import Pretrained, Recipe, Store
 
 STUDIES = studies.found()
 
@@ -204,61 +204,55 @@ FIRST = Recipe()
     ("recipe", "name"),
     [
         (Recipe(), "cross-entropy"),
-        (Recipe(confidence_penalty=0.1), "confidence penalty"),
+        (Recipe(penalty="confidence"), "confidence penalty"),
+        (Recipe(prior=UniformPrior(0.15)), "label smoothing"),
         (Recipe(prior=UniformPrior(0.15), label_weight=0.85), "label smoothing"),
-        (Recipe(prior=UniformPrior(0.15)), "label smoothing, label weight 1"),
+        (Recipe(prior=UniformPrior(0.15), label_weight=1.0), "label smoothing, label weight 1"),
         (
-            Recipe(prior=UniformPrior(0.15, "others"), label_weight=0.85),
-            "label smoothing, on the other classes",
+            Recipe(prior=UniformPrior(0.15), penalty="confidence"),
+            "label smoothing, confidence penalty",
         ),
-        (Recipe(prior=BETA, label_weight=0.4), "Beta (own logits)"),
-        (Recipe(prior=BETA, label_weight=0.4, teacher="ema"), "Beta (EMA)"),
-        (Recipe(prior=BETA, label_weight=0.4, teacher="memory"), "Beta (memory)"),
-        (Recipe(prior=BETA, label_weight=0.4, teacher=FIRST), "Beta (frozen teacher)"),
-        (Recipe(prior=BETA, teacher="ema"), "Beta (EMA), label weight 1"),
+        (Recipe(prior=UniformPrior(0.15, "others")), "label smoothing, on the other classes"),
+        (Recipe(prior=BETA), "Beta (own logits)"),
+        (Recipe(prior=BETA, teacher="ema"), "Beta (EMA)"),
+        (Recipe(prior=BETA, teacher=EMA(0.9)), "Beta (EMA)"),
+        (Recipe(prior=BETA, teacher="memory"), "Beta (memory)"),
+        (Recipe(prior=BETA, teacher=FIRST), "Beta (earlier generation)"),
+        (Recipe(prior=BETA, label_weight=1.0, teacher="ema"), "Beta (EMA), label weight 1"),
+        (Recipe(prior=BetaPrior(draw="quantile")), "Beta (own logits), quantile draws"),
+        (Recipe(prior=BetaPrior(among="local")), "Beta (own logits), local ranks"),
+        (Recipe(prior=BetaPrior(among="running")), "Beta (running)"),
+        (Recipe(prior=BetaPrior(among="running"), teacher="ema"), "Beta (running), EMA"),
+        (Recipe(prior=BetaPrior(order="random")), "Beta (random order)"),
+        (Recipe(prior=BetaPrior(order="random"), teacher="ema"), "Beta (random order)"),
+        (Recipe(prior=BetaPrior(order="reversed")), "Beta (reversed order)"),
         (
-            Recipe(prior=BetaPrior(draw="quantile"), label_weight=0.4),
-            "Beta (own logits), quantile draws",
-        ),
-        (
-            Recipe(prior=BetaPrior(among="local"), label_weight=0.4),
-            "Beta (own logits), local ranks",
-        ),
-        (Recipe(prior=BetaPrior(among="running"), label_weight=0.4), "Beta (running)"),
-        (
-            Recipe(prior=BetaPrior(among="running"), label_weight=0.4, teacher="ema"),
-            "Beta (running), EMA",
-        ),
-        (Recipe(prior=BetaPrior(order="random"), label_weight=0.4), "Beta (random order)"),
-        (
-            Recipe(prior=BetaPrior(order="random"), label_weight=0.4, teacher="ema"),
-            "Beta (random order)",
-        ),
-        (Recipe(prior=BetaPrior(order="reversed"), label_weight=0.4), "Beta (reversed order)"),
-        (
-            Recipe(prior=BetaPrior(order="reversed"), label_weight=0.4, teacher="memory"),
+            Recipe(prior=BetaPrior(order="reversed"), teacher="memory"),
             "Beta (reversed order), memory",
         ),
-        (Recipe(prior=TeacherPrior(), label_weight=0.6, teacher=FIRST), "self-distillation"),
+        (Recipe(prior=TeacherPrior(), teacher=FIRST), "self-distillation"),
+        (Recipe(prior=TeacherPrior(0.4, 2.5), teacher=FIRST), "self-distillation, T = 2.5"),
         (
-            Recipe(prior=TeacherPrior(0.4, 2.5), label_weight=0.6, teacher=FIRST),
-            "self-distillation, T = 2.5",
-        ),
-        (
-            Recipe(
-                prior=TeacherPrior(0.4, 2.5),
-                label_weight=0.6,
-                teacher=FIRST,
-                match_smoothing=0.15,
-            ),
+            Recipe(prior=TeacherPrior(0.4, 2.5), teacher=FIRST, match_smoothing=0.15),
             "self-distillation",
         ),
         (
-            Recipe(prior=TeacherPrior(weighting="map"), teacher="ema", student_temperature=2.0),
-            "self-distillation, EMA teacher, MAP weights, label weight 1, student T = 2",
+            Recipe(
+                prior=TeacherPrior(),
+                teacher=Pretrained(file="w.pt", model="mlp", sha256="0" * 64),
+            ),
+            "self-distillation, pretrained teacher",
         ),
         (
-            Recipe(prior=TeacherPrior(), label_weight=0.6, teacher=FIRST, votes="permuted"),
+            Recipe(prior=TeacherPrior(weighting="map"), teacher="ema", student_temperature=2.0),
+            "self-distillation, EMA teacher, MAP weights, student T = 2",
+        ),
+        (
+            Recipe(prior=TeacherPrior(weighting="map"), label_weight=1.0, teacher="memory"),
+            "self-distillation, memory teacher, MAP weights, label weight 1",
+        ),
+        (
+            Recipe(prior=TeacherPrior(), teacher=FIRST, teacher_targets="permuted"),
             "self-distillation, permuted votes",
         ),
     ],
@@ -266,7 +260,7 @@ FIRST = Recipe()
 def test_name_of_a_method(recipe: Recipe, name: str) -> None:
     assert method(recipe) == name
     base = name.partition(",")[0]
-    assert (base in COLOURS) == (base != "Beta (frozen teacher)")
+    assert (base in COLOURS) == (base != "Beta (earlier generation)")
     assert colour(name) == COLOURS.get(base, COLOURS["cross-entropy"])
 
 

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from softprior import Prior
 from softprior.studies import _settings, amount
 from softprior.studies._ablation import Scores
 from softprior.studies._amount import SMOOTHINGS, asked, at_every, chosen, gap, grouped, over_all
@@ -32,8 +33,13 @@ class Fake:
     validation: float = 0.5
 
     @property
-    def outcome(self) -> dict[str, float | None]:
-        return {"temperature": self.recipe.match_smoothing and 3.0, "best_epoch": 4}
+    def outcome(self) -> dict[str, float]:
+        return {"best_epoch": 4}
+
+    @property
+    def prior(self) -> Prior | None:
+        prior = self.recipe.prior
+        return replace(prior, temperature=3.0) if self.recipe.match_smoothing else prior
 
     def predictions(self, part: str, epoch: str | None = None) -> tuple[Tensor, Tensor]:
         labels = torch.arange(200) % 5
@@ -77,7 +83,7 @@ def test_fewer_runs_on_images() -> None:
     scale = Scale(name="desk", seeds=1, dataset="some/images")
     recipes = list(amount.recipes(scale))
     assert len(recipes) == 1 + 4 * len(amount.DESK)
-    assert not any(r.confidence_penalty for r in recipes)
+    assert not any(r.penalty for r in recipes)
     assert {asked(r) for r in recipes} == {0, *amount.DESK}
     assert set(_settings.methods(_settings.base(scale, 0))[:-1]) <= set(recipes)  # the main table's
 

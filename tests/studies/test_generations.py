@@ -48,7 +48,7 @@ def test_each_student_sees_the_votes_of_the_one_before_alone(runs: list[Run]) ->
     for before, run in itertools.pairwise(runs):
         if run.recipe.generation:
             assert run.recipe.teacher == before.recipe
-            assert run.recipe.label_weight == 0
+            assert run.recipe.effective_label_weight == 0
             assert run.recipe.prior is not None
             assert run.recipe.prior.strength == 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,6 @@ from softprior.studies import instance
 from softprior.studies._ablation import Scores, apart, forest, label_targets, measure, paired
 from softprior.studies._kit import Claim, Difference, Scale, Table, by_method
 from softprior.training import Recipe, Run
-from softprior.training.taught import matched
 
 figure = pytest.importorskip("matplotlib.figure")
 SEEDS, CLASSES, TRAIN = 3, 4, 60
@@ -36,12 +36,12 @@ class FakeRun(Run):
 
     @property
     def outcome(self) -> dict[str, Any]:  # type: ignore[override]
-        temperature = None
-        if isinstance(self.recipe.teacher, Recipe):
+        prior = self.recipe.prior
+        if prior is not None and self.recipe.match_smoothing is not None:
+            assert isinstance(self.recipe.teacher, Recipe)
             votes, labels = FakeRun(self.recipe.teacher, self.path).predictions("train")
-            prior = matched(self.recipe, votes, labels).prior
-            temperature = getattr(prior, "temperature", None)
-        return {"best_epoch": 3, "temperature": temperature}
+            prior = prior.matched(self.recipe.match_smoothing, votes, labels)
+        return {"best_epoch": 3, "prior": prior and dataclasses.asdict(prior)}
 
 
 def runs(seeds: int = SEEDS) -> list[Run]:
@@ -65,7 +65,7 @@ def test_every_variant_takes_as_much_from_the_label() -> None:
             assert target.mean().item() == pytest.approx(0.85, abs=1e-6)
             seen.add(name)
         elif isinstance(prior := run.recipe.prior, BetaPrior):
-            mean, _ = instance._beta_moments(prior, run.recipe.label_weight)
+            mean, _ = instance._beta_moments(prior, run.recipe.effective_label_weight)
             assert mean == pytest.approx(0.85)
             seen.add(name)
     assert len(seen) == 10

@@ -74,7 +74,8 @@ def test_targets_add_up_to_one_and_no_temperature_is_matched() -> None:
     assert {r.prior.strength for r in students} == {0.6, 1.0, 1.2}  # type: ignore[union-attr]
     for recipe in students:
         assert isinstance(recipe.prior, TeacherPrior)
-        assert recipe.label_weight + recipe.prior.strength == pytest.approx(1)
+        assert recipe.effective_label_weight is not None
+        assert recipe.effective_label_weight + recipe.prior.strength == pytest.approx(1)
         assert recipe.match_smoothing is None
         assert recipe.prior.temperature == noise.TEMPERATURE
 

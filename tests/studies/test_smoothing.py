@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from softprior import Prior
 from softprior.studies import _settings, smoothing
 from softprior.studies._kit import Claim, Difference, Figure, Measured, Scale, Table, method
 from softprior.studies._went import on_label
 from softprior.training import Recipe
-from softprior.training.store import Epoch
+from softprior.training.store import Selection
 
 DESK = Scale(name="desk", seeds=6)
 ELSEWHERE = Scale(name="desk", seeds=6, dataset="some/images")
@@ -26,13 +27,18 @@ class Fake:
     """A run as far as show() asks for it: right about a share of 200 samples, by epoch."""
 
     recipe: Recipe
-    skill: dict[Epoch, float]
+    skill: dict[Selection, float]
 
     @property
-    def outcome(self) -> dict[str, float | None]:
-        return {"temperature": self.recipe.match_smoothing and 3.0, "best_epoch": 4}
+    def outcome(self) -> dict[str, float]:
+        return {"best_epoch": 4}
 
-    def predictions(self, part: str, epoch: Epoch | None = None) -> tuple[Tensor, Tensor]:
+    @property
+    def prior(self) -> Prior | None:
+        prior = self.recipe.prior
+        return replace(prior, temperature=3.0) if self.recipe.match_smoothing else prior
+
+    def predictions(self, part: str, epoch: Selection | None = None) -> tuple[Tensor, Tensor]:
         labels = torch.arange(200) % 5
         right = torch.arange(200) < round(200 * self.skill[epoch or self.recipe.select])
         predicted = torch.where(right, labels, (labels + 1) % 5)
@@ -42,12 +48,12 @@ class Fake:
 Runs = Sequence[Fake]
 
 
-def runs(scale: Scale, skill: Callable[[str, Epoch], float]) -> Runs:
+def runs(scale: Scale, skill: Callable[[str, Selection], float]) -> Runs:
     """Of all seeds, the last first; a seed has about the same level for all of its methods."""
     found = []
     for recipe in smoothing.recipes(scale):
         level = 0.03 * recipe.seed + 0.015 * torch.rand(()).item()
-        of: dict[Epoch, float] = {
+        of: dict[Selection, float] = {
             "best": skill(method(recipe).partition(",")[0], "best") + level,
             "last": skill(method(recipe).partition(",")[0], "last") + level,
         }
@@ -70,7 +76,7 @@ def test_six_methods_of_one_start() -> None:
         assert of[4].teacher.initialisation != of[0].initialisation
 
 
-def cross_entropy_wins_early(name: str, epoch: Epoch) -> float:
+def cross_entropy_wins_early(name: str, epoch: Selection) -> float:
     return 0.7 if (name == "cross-entropy") == (epoch == "best") else 0.5
 
 
@@ -79,7 +85,7 @@ def cross_entropy_wins_early(name: str, epoch: Epoch) -> float:
     [(DESK, "best", "does not hold"), (ELSEWHERE, "last", "holds")],
 )
 def test_the_epoch_that_the_recipes_select_decides(
-    scale: Scale, epoch: Epoch, expected: str
+    scale: Scale, epoch: Selection, expected: str
 ) -> None:
     items = shown(
         [

@@ -40,7 +40,7 @@ def test_grid_has_eight_temperatures_or_more() -> None:
     assert len(grid) == len(students) >= 8
     assert grid == sorted(set(grid))
     for student in students:
-        assert student.label_weight == 0
+        assert student.effective_label_weight == 0
         assert student.prior is not None
         assert student.prior.strength == 1
         assert student.initialisation != teacher.initialisation

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ from softprior.studies._ablation import Scores, apart, label_targets
 from softprior.studies._kit import Claim, Figure, Scale, Table
 from softprior.studies._sweeps import interpolated, sweep
 from softprior.training import Recipe, Run
-from softprior.training.taught import matched
 
 figure = pytest.importorskip("matplotlib.figure")
 CLASSES, TRAIN = 5, 200
@@ -32,11 +32,12 @@ class FakeRun(Run):
 
     @property
     def outcome(self) -> dict[str, Any]:  # type: ignore[override]
-        temperature = None
-        if isinstance(self.recipe.teacher, Recipe):
+        prior = self.recipe.prior
+        if prior is not None and self.recipe.match_smoothing is not None:
+            assert isinstance(self.recipe.teacher, Recipe)
             votes, labels = FakeRun(self.recipe.teacher, self.path).predictions("train")
-            temperature = getattr(matched(self.recipe, votes, labels).prior, "temperature", None)
-        return {"best_epoch": 3, "temperature": temperature}
+            prior = prior.matched(self.recipe.match_smoothing, votes, labels)
+        return {"best_epoch": 3, "prior": prior and dataclasses.asdict(prior)}
 
 
 def runs(seeds: int = 3, name: Any = "desk") -> list[Run]:
@@ -79,7 +80,8 @@ def test_soft_labels_with_map_weights_by_hand() -> None:
     teacher = run.recipe.teacher
     assert isinstance(teacher, Recipe)
     logits, labels = teachers[teacher].predictions("train")
-    p = logits.double().softmax(1) ** (1 / run.outcome["temperature"])
+    assert run.prior is not None
+    p = logits.double().softmax(1) ** (1 / run.prior.teacher_temperature)
     ω = p.sum(1)
     on_label = p[torch.arange(TRAIN), labels] / ω
     want = (0.4 + 0.6 * ω * on_label) / (0.4 + 0.6 * ω)

@@ -14,7 +14,7 @@ from softprior.training.augment import (
     RATIO,
     SCALE,
     Boxes,
-    Epoch,
+    EpochViews,
     Views,
     draw,
     normalise,
@@ -134,7 +134,7 @@ def test_resizing_against_pillow() -> None:
 def boxed(pixels: Tensor, top: int, left: int, height: int, width: int, mirrored: int) -> Tensor:
     """Every image through the same box."""
     box = torch.tensor([top, left, height, width, mirrored]).expand(len(pixels), 5)
-    return Epoch(Views(pixels, "resized"), box)(torch.arange(len(pixels)))
+    return EpochViews(Views(pixels, "resized"), box)(torch.arange(len(pixels)))
 
 
 def test_the_full_box_is_the_identity_and_the_mirror_mirrors() -> None:

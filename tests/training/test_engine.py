@@ -20,13 +20,11 @@ FIRST = replace(BASE, initialisation=1)
 METHODS = {
     "cross-entropy": BASE,
     "clipped": replace(BASE, clip_norm=0.1),
-    "penalty": replace(BASE, confidence_penalty=0.1),
-    "uniform": replace(BASE, prior=UniformPrior(), label_weight=0.85),
-    "teacher, ema": replace(BASE, prior=TeacherPrior(), label_weight=0.6, teacher="ema"),
-    "teacher, memory": replace(
-        BASE, prior=TeacherPrior(), label_weight=0.6, teacher="memory", epochs=2
-    ),
-    "teacher, frozen": replace(BASE, prior=TeacherPrior(), label_weight=0.6, teacher=FIRST),
+    "penalty": replace(BASE, penalty="confidence"),
+    "uniform": replace(BASE, prior=UniformPrior()),
+    "teacher, ema": replace(BASE, prior=TeacherPrior(), teacher="ema"),
+    "teacher, memory": replace(BASE, prior=TeacherPrior(), teacher="memory", epochs=2),
+    "teacher, frozen": replace(BASE, prior=TeacherPrior(), teacher=FIRST),
 }
 
 

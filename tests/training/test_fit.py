@@ -10,26 +10,26 @@ from pathlib import Path
 import pytest
 import torch
 from bits import same_bits
+from members import uncovered
 
 from softprior import BetaPrior, TeacherPrior, UniformPrior, diagnostics
 from softprior.matching import teacher_smoothing
 from softprior.training import Recipe, Store, fit, generations, models
-from softprior.training.fit import order
+from softprior.training.loop import order
 from softprior.training.runtime import Runtime
 
 BASE = Recipe(epochs=3)
 METHODS = {
     "cross-entropy": BASE,
-    "penalty": replace(BASE, confidence_penalty=0.1),
-    "uniform": replace(BASE, prior=UniformPrior(0.15), label_weight=0.85),
-    "beta, own": replace(BASE, prior=BetaPrior(), label_weight=0.4),
-    "beta, ema": replace(BASE, prior=BetaPrior(), label_weight=0.4, teacher="ema"),
-    "beta, memory": replace(BASE, prior=BetaPrior(), label_weight=0.4, teacher="memory"),
-    "teacher, memory": replace(BASE, prior=TeacherPrior(), label_weight=0.6, teacher="memory"),
-    "teacher, frozen": replace(
-        BASE, prior=TeacherPrior(), label_weight=0.6, teacher=replace(BASE, initialisation=1)
-    ),
+    "penalty": replace(BASE, penalty="confidence"),
+    "uniform": replace(BASE, prior=UniformPrior(0.15)),
+    "beta, own": replace(BASE, prior=BetaPrior()),
+    "beta, ema": replace(BASE, prior=BetaPrior(), teacher="ema"),
+    "beta, memory": replace(BASE, prior=BetaPrior(), teacher="memory"),
+    "teacher, memory": replace(BASE, prior=TeacherPrior(), teacher="memory"),
+    "teacher, frozen": replace(BASE, prior=TeacherPrior(), teacher=replace(BASE, initialisation=1)),
 }
+METHODS |= uncovered(BASE, METHODS)
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -62,15 +62,18 @@ def test_a_chain_trains_each_generation_once(tmp_path: Path) -> None:
     assert len(list(store.runs())) == 3
     run = store.get(chain[2])
     assert run is not None
-    assert run.outcome["teacher"] == chain[1].digest
+    assert run.recipe.teacher == chain[1]
 
 
 def test_matching_finds_the_temperature_once_and_stores_it(tmp_path: Path) -> None:
     teacher = replace(BASE, epochs=10, initialisation=1)
     prior = TeacherPrior(strength=0.6)
-    recipe = replace(BASE, prior=prior, label_weight=0.4, teacher=teacher, match_smoothing=0.15)
+    recipe = replace(BASE, prior=prior, teacher=teacher, match_smoothing=0.15)
     store = Store(tmp_path)
-    temperature = fit(recipe, store).outcome["temperature"]
+    run = fit(recipe, store)
+    assert isinstance(run.prior, TeacherPrior)
+    temperature = run.prior.temperature
+    assert run.prior == replace(prior, temperature=temperature)
     taught_by = store.get(teacher)
     assert taught_by is not None
     logits, labels = taught_by.predictions("train")
@@ -78,7 +81,7 @@ def test_matching_finds_the_temperature_once_and_stores_it(tmp_path: Path) -> No
     assert math.isclose(smoothing, 0.15, abs_tol=1e-6)
     again = replace(recipe, prior=replace(prior, temperature=temperature), match_smoothing=None)
     for key, value in fit(again, store).weights().items():
-        assert torch.equal(value, fit(recipe, store).weights()[key])
+        assert torch.equal(value, run.weights()[key])
 
 
 def test_best_epoch_is_by_validation_accuracy_with_ties_to_the_later(tmp_path: Path) -> None:

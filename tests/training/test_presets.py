@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from softprior.penalties import ConfidencePenalty
 from softprior.priors import TeacherPrior
 from softprior.training import Recipe, generations, presets
 
@@ -27,7 +28,8 @@ def test_every_preset_is_a_recipe_that_may_be_changed(name: str) -> None:
 def test_label_weight_and_strength_are_the_usual_mix(name: str) -> None:
     recipe = presets.recipe(name)
     strength = 0.0 if recipe.prior is None else recipe.prior.strength
-    assert recipe.label_weight + strength == pytest.approx(1)
+    assert recipe.label_weight is None
+    assert recipe.effective_label_weight + strength == pytest.approx(1)
 
 
 def test_label_smoothing_and_beta_take_as_much_from_the_label() -> None:
@@ -46,9 +48,9 @@ def test_the_teacher_of_self_distillation_is_the_cross_entropy_run() -> None:
     assert presets.recipe("paper-densenet100-sd", seed=4, teacher=other).teacher == other
 
 
-@pytest.mark.parametrize("weight", [0.0, 0.6])
-def test_a_chain_is_what_generations_makes(weight: float) -> None:
-    prior = TeacherPrior(strength=1 - weight, temperature=2.0)
+@pytest.mark.parametrize("weight", [0.0, 0.6, None])
+def test_a_chain_is_what_generations_makes(weight: float | None) -> None:
+    prior = TeacherPrior(strength=0.7, temperature=2.0)
     first = Recipe(epochs=2, seed=1, initialisation=5)
     values = {**first.to_dict(), "prior": prior, "label_weight": weight, "teacher": None}
     chain = presets.chain(values, 4)
@@ -56,11 +58,19 @@ def test_a_chain_is_what_generations_makes(weight: float) -> None:
     assert presets.chain(values, 3) == chain[:3]  # so that a longer one extends it
 
 
-def test_students_alone_have_their_temperature_matched() -> None:
-    values = {"prior": TeacherPrior(), "label_weight": 0.6, "match_smoothing": 0.15}
+def test_students_alone_have_what_goes_with_a_prior() -> None:
+    values = {
+        "prior": TeacherPrior(),
+        "penalty": ConfidencePenalty(),
+        "label_weight": 0.5,
+        "match_smoothing": 0.15,
+        "teacher_targets": "stored",
+    }
     first, *students = presets.chain(values, 3)
     assert first == Recipe()
-    assert [s.match_smoothing for s in students] == [0.15, 0.15]
+    for student in students:
+        assert (student.match_smoothing, student.label_weight) == (0.15, 0.5)
+        assert (student.penalty, student.teacher_targets) == (ConfidencePenalty(), "stored")
     assert students[1].teacher == students[0]
     assert students[0] == replace(students[1], teacher=first, initialisation=1)
 

@@ -14,18 +14,21 @@ from typing import Any
 
 import pytest
 import torch
+from members import remembers, uncovered
+from own_members import ClassMeansPrior, GrowingPenalty
 
 from softprior import BetaPrior, TeacherPrior, UniformPrior
 from softprior.training import Recipe, Store, fit
+from softprior.training.job import to_job
 
 # 809 samples: five batches of 150 and one of 59, which two processes cannot halve.
 BASE = Recipe(epochs=1, batch_size=150, learning_rate=0.02, milestones=())
-BETA = replace(BASE, prior=BetaPrior(), label_weight=0.4)
-TAUGHT: dict[str, Any] = {"prior": TeacherPrior(), "label_weight": 0.6}
+BETA = replace(BASE, prior=BetaPrior())
+TAUGHT: dict[str, Any] = {"prior": TeacherPrior()}
 METHODS = {
     "cross-entropy": BASE,
-    "penalty": replace(BASE, confidence_penalty=0.1),
-    "uniform": replace(BASE, prior=UniformPrior(), label_weight=0.85),
+    "penalty": replace(BASE, penalty="confidence"),
+    "uniform": replace(BASE, prior=UniformPrior()),
     "beta, own logits": BETA,
     "beta, running": replace(BETA, prior=BetaPrior(among="running")),
     "beta, quantiles": replace(BETA, prior=BetaPrior(draw="quantile")),
@@ -37,24 +40,31 @@ METHODS = {
     "teacher, frozen": replace(BASE, **TAUGHT, teacher=replace(BASE, initialisation=1)),
     "accumulated": replace(BASE, accumulate=3),
 }
-STORED = replace(METHODS["teacher, frozen"], votes="stored")
+# What is found by its file and has no name above; two epochs, as some change at their ends.
+FOUND = {name: replace(r, epochs=2) for name, r in uncovered(BASE, METHODS).items()}
+FOUND["own, of each class"] = replace(
+    BASE, prior=ClassMeansPrior(), penalty=GrowingPenalty(), epochs=2
+)
+METHODS |= FOUND
+STORED = replace(METHODS["teacher, frozen"], teacher_targets="stored")
 LOCAL = replace(BETA, prior=BetaPrior(among="local"))
 SCRIPT = """
 import json, sys, torch
-from softprior.training import Recipe, Store, fit
+from softprior.training import Store, fit
+from softprior.training.job import from_job
 torch.set_num_threads(1)
-for values in json.loads(sys.argv[1]):
-    fit(Recipe.from_dict(values), Store(sys.argv[2]), checkpoint_every=float(sys.argv[3]), cpu=True)
+for job in json.loads(sys.argv[1]):
+    fit(from_job(job), Store(sys.argv[2]), checkpoint_every=float(sys.argv[3]), cpu=True)
 """
 
 
 def start(recipes: list[Recipe], folder: Path, checkpoint_every: float) -> subprocess.Popen[bytes]:
     script = folder.parent / "script.py"
     script.write_text(SCRIPT)
-    values = json.dumps([recipe.to_dict() for recipe in recipes])
+    jobs = json.dumps([to_job(recipe) for recipe in recipes])
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.Popen(
-        [sys.executable, *launch, script, values, folder, str(checkpoint_every)],
+        [sys.executable, *launch, script, jobs, folder, str(checkpoint_every)],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         start_new_session=True,
     )
@@ -89,6 +99,7 @@ def test_ranks_among_the_local_batch_are_others(together: Store) -> None:
 
 _ROWS = ("beta, own logits", "beta, running", "beta, ema", "beta, memory", "teacher, frozen")
 KILLED = {name: METHODS[name] for name in _ROWS} | {"teacher, stored": STORED}
+KILLED |= {name: recipe for name, recipe in FOUND.items() if remembers(recipe)}
 
 
 @pytest.mark.parametrize("name", KILLED)

@@ -4,28 +4,51 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import replace
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
+from members import members
+from on_disk import cifar
+from torch import nn
 
-from softprior import BetaPrior, TeacherPrior, UniformPrior
-from softprior.training import Recipe, generations
+from softprior import (
+    EMA,
+    BetaPrior,
+    ConfidencePenalty,
+    Memory,
+    Prior,
+    TeacherPrior,
+    UniformPrior,
+    own,
+    priors,
+    records,
+)
+from softprior.studies import method
+from softprior.teachers import ema
+from softprior.training import OwnData, Recipe, fit, generations, models, resolve
+from softprior.training.recipe import OldFormatError
 
 FIRST = Recipe(epochs=2)
 VOTES = TeacherPrior(strength=1.0, temperature=1.0)
 EXAMPLES = [
     FIRST,
-    replace(FIRST, prior=UniformPrior(0.1), label_weight=0.9),
-    replace(FIRST, prior=BetaPrior.matching(0.15), label_weight=0.4, teacher="ema"),
+    replace(FIRST, prior=UniformPrior(0.1)),
+    replace(FIRST, prior=BetaPrior.matching(0.15), label_weight=0.5, teacher="ema"),
     replace(FIRST, prior=BetaPrior(draw="quantile"), teacher="memory"),
     replace(FIRST, prior=BetaPrior(order="reversed")),
-    replace(FIRST, prior=TeacherPrior(), label_weight=0.6, teacher=FIRST, match_smoothing=0.15),
-    replace(FIRST, confidence_penalty=0.1),
+    replace(FIRST, prior=TeacherPrior(), teacher=FIRST, match_smoothing=0.15),
+    replace(FIRST, penalty=ConfidencePenalty(0.2)),
+    replace(FIRST, prior="beta", penalty="confidence"),
     list(generations(FIRST, VOTES, 4))[-1],
+    *members(FIRST).values(),
 ]
 
 
-@pytest.mark.parametrize("recipe", EXAMPLES, ids=lambda r: r.digest)
+@pytest.mark.parametrize("recipe", EXAMPLES, ids=lambda r: method(r))
 def test_json_round_trip_keeps_the_recipe_and_its_digest(recipe: Recipe) -> None:
     again = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())))
     assert again == recipe
@@ -35,7 +58,7 @@ def test_json_round_trip_keeps_the_recipe_and_its_digest(recipe: Recipe) -> None
 
 def test_every_field_changes_the_digest() -> None:
     other = {
-        "dataset": "elsewhere",
+        "dataset": "cifar10",
         "subset": "classes=3",
         "resolution": 16,
         "augment": "crop",
@@ -48,7 +71,7 @@ def test_every_field_changes_the_digest() -> None:
         "model": "convnet",
         "prior": UniformPrior(),
         "label_weight": 0.5,
-        "confidence_penalty": 0.1,
+        "penalty": ConfidencePenalty(),
         "teacher": None,
         "match_smoothing": None,
         "epochs": 3,
@@ -66,16 +89,17 @@ def test_every_field_changes_the_digest() -> None:
         "select": "last",
     }
     # only beside another field, or True unless asked for
-    beside = {"noise_kind", "ema_decay", "ema_start", "ema_mode", "votes", "channels_last"}
+    beside = {"noise_kind", "teacher_targets", "channels_last", "fingerprint"}
     assert set(other) | beside == {f.name for f in dataclasses.fields(Recipe)}
     changed = [replace(FIRST, **{name: value}) for name, value in other.items() if value]
     noisy = replace(FIRST, label_noise=0.2)
     changed += [noisy, replace(noisy, noise_kind="pair")]
     taught = replace(FIRST, prior=BetaPrior())
     averaged = replace(taught, teacher="ema")
-    changed += [replace(averaged, ema_decay=0.9), replace(averaged, ema_mode="train")]
-    changed += [replace(averaged, ema_start="random"), replace(FIRST, channels_last=False)]
-    changed += [replace(EXAMPLES[5], votes="stored"), replace(EXAMPLES[5], votes="permuted")]
+    changed += [replace(averaged, teacher=EMA(0.9)), replace(averaged, teacher=EMA(mode="train"))]
+    changed += [replace(averaged, teacher=EMA(start="random"))]
+    changed += [replace(FIRST, channels_last=False), replace(FIRST, fingerprint="other data")]
+    changed += [replace(EXAMPLES[5], teacher_targets=t) for t in ("stored", "permuted")]
     changed += [taught, replace(taught, teacher="ema"), replace(taught, teacher="memory")]
     changed += [EXAMPLES[5], replace(EXAMPLES[5], match_smoothing=None)]
     digests = {recipe.digest for recipe in [FIRST, *changed]}
@@ -93,7 +117,7 @@ def test_generations_share_the_split_and_differ_in_initialisation() -> None:
     assert [r.generation for r in chain] == [0, 1, 2, 3, 4]
     assert [r.initialisation for r in chain] == [0, 1, 2, 3, 4]
     assert {r.seed for r in chain} == {0}
-    assert all(r.label_weight == 0 and r.prior == VOTES for r in chain[1:])
+    assert all(r.effective_label_weight == 0 and r.prior == VOTES for r in chain[1:])
 
 
 @pytest.mark.parametrize(
@@ -109,10 +133,16 @@ def test_generations_share_the_split_and_differ_in_initialisation() -> None:
         ({"accumulate": 0}, r"accumulate must be an integer ≥ 1, got 0"),
         ({"accumulate": 65}, r"accumulate must be at most batch_size = 64, got 65"),
         ({"student_temperature": 0.0}, r"student_temperature must be a number in \(0"),
-        ({"votes": "stord"}, r"unknown kind of votes 'stord': did you mean 'stored'"),
-        ({"votes": "stored"}, r"votes 'stored' are a frozen teacher's"),
-        ({"ema_mode": "train"}, r"ema_mode goes with teacher 'ema'"),
-        ({"ema_start": "random"}, r"ema_start goes with teacher 'ema'"),
+        (
+            {"teacher_targets": "stord"},
+            r"unknown kind of teacher_targets 'stord': did you mean 'stored'",
+        ),
+        ({"teacher_targets": "stored"}, r"teacher_targets 'stored' are a frozen teacher's"),
+        ({"prior": "betta"}, r"unknown prior 'betta': did you mean 'beta'"),
+        ({"penalty": BetaPrior()}, r"penalty must be a Penalty or None, got BetaPrior"),
+        ({"prior": Memory()}, r"prior must be a Prior or None, got Memory"),
+        ({"prior": UniformPrior(1.5)}, r"the usual mix of .* leaves -0.5 to the label: pass"),
+        ({"model": nn.Linear(2, 2)}, r"model is a network, Linear; pass what makes one"),
         ({"label_weight": float("nan")}, r"label_weight must be a number"),
         ({"validation": 0.0}, r"validation must be a number in \(0"),
         ({"milestones": (0.5, 0.2)}, r"milestones must ascend"),
@@ -121,10 +151,8 @@ def test_generations_share_the_split_and_differ_in_initialisation() -> None:
         ({"teacher": "ema"}, r"a teacher needs a prior"),
         ({"prior": BetaPrior(), "teacher": "emma"}, r"unknown teacher 'emma': did you mean 'ema'"),
         ({"prior": TeacherPrior()}, r"prior TeacherPrior\(.*\) needs a teacher"),
-        ({"prior": UniformPrior(), "teacher": "ema"}, r"prior 'uniform' asks no teacher"),
-        ({"ema_decay": 0.9}, r"ema_decay goes with teacher 'ema'"),
+        ({"prior": UniformPrior(), "teacher": "ema"}, r"prior UniformPrior\(.*\) asks no teacher"),
         ({"noise_kind": "pair"}, r"noise_kind goes with label_noise"),
-        ({"prior": UniformPrior(), "confidence_penalty": 0.1}, r"leave prior out"),
         ({"prior": BetaPrior(), "match_smoothing": 0.1}, r"BetaPrior.matching"),
         (
             {"prior": TeacherPrior(), "teacher": replace(FIRST, seed=1)},
@@ -144,8 +172,225 @@ def test_a_recipe_that_cannot_be_run_says_why(change: dict[str, object], message
         ({"prior": {"name": "betta"}}, r"unknown prior 'betta': did you mean 'beta'\?"),
         ({"prior": {"name": "beta", "b": 1}}, r"unknown field of prior 'beta' 'b'"),
         ({"prior": {"name": "beta", "a": -1}}, r"a must be a number in \(0"),
+        ({"teacher": {"name": "emma"}, "prior": "beta"}, r"unknown teacher 'emma'"),
+        ({"penalty": {"name": "confidence", "w": 1}}, r"unknown field of penalty 'confidence' 'w'"),
     ],
 )
 def test_unknown_names_list_the_known_ones(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Recipe.from_dict(values)
+
+
+# ---------------------------------------------------------------- when two recipes are one
+
+
+SPELLINGS: list[Callable[[], list[Recipe]]] = [
+    lambda: [
+        replace(FIRST, prior="beta", teacher=spelling) for spelling in ("ema", EMA(), EMA(0.999))
+    ],
+    lambda: [
+        Recipe.from_dict({"prior": "beta", "teacher": teacher})
+        for teacher in ("ema", {"name": "ema"}, {"name": "ema", "decay": 0.999})
+    ],
+    lambda: [
+        replace(FIRST, prior=TeacherPrior(0.8), teacher=FIRST, label_weight=weight)
+        for weight in (None, 0.2, 1 - 0.8)
+    ],
+    lambda: [Recipe(label_weight=weight) for weight in (None, 1, 1.0)],
+    lambda: [Recipe(learning_rate=1), Recipe(learning_rate=1.0)],
+    lambda: [Recipe(prior=BetaPrior(a=a)) for a in (5, 5.0)],
+    lambda: [Recipe(subset=s) for s in ("classes=3,per_class=5", " per_class=5, classes=3")],
+    lambda: [Recipe(), Recipe(fingerprint="digits"), resolve(Recipe())],
+]
+
+
+@pytest.mark.parametrize("spellings", SPELLINGS)
+def test_spellings_of_one_recipe(spellings: Callable[[], list[Recipe]]) -> None:
+    recipes = spellings()
+    assert len({recipe.digest for recipe in recipes}) == 1
+    assert len(set(recipes)) == 1
+    assert recipes[0] == recipes[-1]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LaterRecipe(Recipe):
+    """With a field that a later version has added."""
+
+    gain: float = 1.0
+
+
+def test_a_field_added_later_changes_no_digest() -> None:
+    for recipe in EXAMPLES:
+        values = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe)}
+        assert LaterRecipe(**values).digest == recipe.digest
+        assert LaterRecipe(**values, gain=2.0).digest != recipe.digest
+
+
+@pytest.mark.parametrize("role", records.BASES)
+def test_a_hyper_parameter_added_later_changes_no_digest(
+    role: records.Role, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def later(member: type) -> type:
+        fields = [("gain", float, dataclasses.field(default=1.0))]
+        return dataclasses.make_dataclass(member.__name__, fields, bases=(member,), frozen=True)
+
+    known = dict(records.found(role))
+    grown = {name: later(member) for name, member in known.items()}
+    for name in known:
+        record, more = records.canonical(role, known[name]()), ("gain", 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(records, "found", lambda _: grown)
+            assert records.canonical(role, grown[name]()) == record
+            assert more in records.canonical(role, grown[name](gain=2)).items()
+
+
+@pytest.mark.parametrize("recipe", members(FIRST).values(), ids=method)
+def test_a_raised_version_is_another_run(recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, stored = recipe.digest, recipe.to_dict()
+    for role in records.BASES:
+        component = getattr(recipe, role)
+        if component is None:
+            continue
+        with monkeypatch.context() as patch:
+            patch.setattr(type(component), "version", 2)
+            assert replace(recipe).digest != before
+            # The run of before can be shown under its own name; it is not the new one.
+            old = Recipe.from_dict(stored)
+            assert old.digest == before
+            assert getattr(old, role).label
+    assert replace(recipe).digest == before
+
+
+def test_a_network_family_with_another_version_is_another_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = Recipe().digest
+    monkeypatch.setattr(models.mlp, "VERSION", 2, raising=False)
+    assert Recipe().digest != before
+    assert Recipe(model="convnet").digest == replace(FIRST, model="convnet", epochs=30).digest
+
+
+# ---------------------------------------------------------------- data
+
+
+def test_what_is_in_a_path_decides(tmp_path: Path) -> None:
+    path = cifar(tmp_path / "set", 12, 6, classes=3)
+    copy = shutil.copytree(path, tmp_path / "elsewhere" / "copy")
+    recipe = Recipe(dataset=str(path))
+    with pytest.raises(ValueError, match=r"was not looked at yet: use softprior.training.resolve"):
+        _ = recipe.digest
+    assert recipe != Recipe(dataset=str(copy))
+    found = {resolve(Recipe(dataset=p)).digest for p in (str(path), f"{path}/", str(copy))}
+    assert len(found) == 1
+    resolved = resolve(recipe)
+    assert resolve(resolved) == resolved
+    other = cifar(tmp_path / "other", 15, 6, classes=3)
+    with pytest.raises(ValueError, match=r"has changed since this recipe was written"):
+        resolve(replace(resolved, dataset=str(other)))
+    student = replace(recipe, prior=TeacherPrior(), teacher=replace(recipe, dataset=str(copy)))
+    assert resolve(student).teacher == resolved
+    with pytest.raises(ValueError, match=r"teacher has dataset .* they must share it"):
+        resolve(replace(student, teacher=replace(recipe, dataset=str(other))))
+
+
+def test_a_finished_teacher_need_not_have_its_data(tmp_path: Path) -> None:
+    path = cifar(tmp_path / "set", 12, 6, classes=3)
+    teacher = replace(resolve(Recipe(dataset=str(path))), dataset="/no/longer/there")
+    student = resolve(Recipe(dataset=str(path), prior=TeacherPrior(), teacher=teacher))
+    assert student.teacher == teacher
+    with pytest.raises(FileNotFoundError, match="no such file or folder"):
+        resolve(teacher)
+
+
+# ---------------------------------------------------------------- one's own
+
+SOURCE = """
+from dataclasses import dataclass
+from torch import nn
+from softprior import Prior, TwoLevel
+
+@dataclass(frozen=True)
+class Mine(Prior):
+    strength: float = 0.2
+
+    def counts(self, batch):
+        return TwoLevel(0.0, self.strength / (batch.num_classes - 1))
+
+def network(shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))
+"""
+
+
+def written(folder: Path, name: str, source: str = SOURCE) -> Recipe:
+    """A recipe with a prior and a network of a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{name}.py"
+    file.write_text(source)
+    recipe = Recipe(prior=own.load(f"{file}:Mine")(), model=own.load(f"{file}:network"), epochs=1)
+    recipe.digest  # noqa: B018  # now: another file may take the module's place
+    del sys.modules[name]
+    return recipe
+
+
+def test_changed_source_is_another_recipe_and_another_folder_is_not(tmp_path: Path) -> None:
+    first = written(tmp_path / "a", "mine_one")
+    assert written(tmp_path / "b" / "c", "mine_one") == first
+    assert written(tmp_path / "d", "mine_one", SOURCE + "\n# changed\n") != first
+    assert written(tmp_path / "a", "mine_two") != first
+
+
+def test_a_stored_recipe_of_ones_own_is_a_plain_record(tmp_path: Path) -> None:
+    recipe = written(tmp_path, "mine_stored")
+    stored = json.loads(json.dumps(recipe.to_dict()))
+    shown = Recipe.from_dict(stored)
+    assert "mine_stored" not in sys.modules
+    assert shown == recipe
+    assert shown.digest == recipe.digest
+    assert shown.to_dict() == stored
+    assert method(shown).startswith("Mine")
+    assert str(shown.model) == "mine_stored:network"
+    with pytest.raises(ValueError, match="mine_stored:network is somebody's own and was not"):
+        fit(shown, tmp_path / "runs")
+    with pytest.raises(ValueError, match="prior mine_stored:Mine is somebody's own and was not"):
+        fit(replace(shown, model="mlp"), tmp_path / "runs")
+    objects = {f"mine_stored:{n}": own.load(f"{tmp_path}/mine_stored.py:{n}") for n in ("Mine",)}
+    objects["mine_stored:network"] = own.load("mine_stored:network")
+    assert fit(Recipe.from_dict(stored, objects), tmp_path / "runs").path.name == recipe.digest
+
+
+def test_functions_that_carry_values_are_refused() -> None:
+    recipe = Recipe(model=lambda shape, num_classes: nn.Sequential(nn.Flatten()))
+    other = Recipe(model=lambda shape, num_classes: nn.Sequential(nn.Flatten(), nn.ReLU()))
+    assert recipe.digest != other.digest
+    width = 3
+    with pytest.raises(TypeError, match="uses the values of width around it"):
+        Recipe(model=lambda shape, num_classes: nn.Linear(width, num_classes))
+
+
+def test_formats_of_before_are_named() -> None:
+    for old in ({"votes": "live"}, {"ema_decay": 0.999}, {"format": 1}):
+        with pytest.raises(OldFormatError, match="of another format than 2"):
+            Recipe.from_dict(old)
+
+
+def test_data_from_memory_is_a_recipe_s_data(tmp_path: Path) -> None:
+    images = __import__("numpy").arange(12 * 64, dtype="uint8").reshape(12, 8, 8)
+    data = OwnData.of((images, [k % 2 for k in range(12)]))
+    recipe = Recipe(dataset=data, epochs=1)
+    again = Recipe(dataset=OwnData.of((images.copy(), [k % 2 for k in range(12)])), epochs=1)
+    assert recipe == again
+    assert recipe.digest == again.digest
+    run = fit(recipe, tmp_path)
+    assert run.recipe == recipe
+    assert Path(str(run.recipe.dataset)).is_dir()
+    with pytest.raises(ValueError, match="pass the store's folder"):
+        resolve(recipe)
+
+
+def test_every_member_has_a_name_and_a_label() -> None:
+    for role in records.BASES:
+        for name, member in records.found(role).items():
+            assert records.to_record(role, member())["name"] == name
+            assert member().label
+    assert isinstance(priors.found()["beta"](), Prior)
+    assert ema.EMA() == EMA()

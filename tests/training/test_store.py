@@ -14,7 +14,8 @@ import pytest
 import safetensors.torch
 import torch
 
-from softprior.training import Recipe, Run, Store
+from softprior.training import Recipe, Run, Store, models
+from softprior.training.recipe import OldFormatError
 from softprior.training.store import open_run
 
 RECIPE = Recipe(epochs=1)
@@ -140,3 +141,45 @@ def test_a_foreign_recipe_is_refused_with_its_path(tmp_path: Path) -> None:
     (run.path / "recipe.json").write_text('{"epochs": ')
     with pytest.raises(ValueError, match="is not a run that this version can read"):
         open_run(run.path)
+
+
+def old_run(store: Store, name: str = "0123456789abcdef") -> Path:
+    """A finished run as the version before this format has stored it."""
+    path = put(store).path.rename(store.root / name)
+    values = {k: v for k, v in RECIPE.to_dict().items() if k not in ("format", "fingerprint")}
+    del values["penalty"], values["teacher_targets"]
+    values |= {"label_weight": 1.0, "confidence_penalty": 0.0, "votes": "live"}
+    values |= {"ema_decay": 0.999, "ema_start": "copy", "ema_mode": "eval"}
+    (path / "recipe.json").write_text(json.dumps(values))
+    outcome = {"best_epoch": 1, "temperature": None, "teacher": None, "seconds": 1.0}
+    (path / "outcome.json").write_text(json.dumps(outcome))
+    return path
+
+
+def test_runs_of_the_format_before_are_named_once_and_left_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    old = [old_run(store, f"{digit * 16}") for digit in "05"]
+    content = {file: file.read_bytes() for path in old for file in path.iterdir()}
+    with pytest.warns(UserWarning, match=r"holds 2 runs of an earlier version") as caught:
+        assert list(store.runs()) == []
+    assert len(caught) == 1
+    assert store.get(RECIPE) is None
+    with pytest.raises(OldFormatError, match="was made by an earlier version"):
+        open_run(old[0])
+    put(store)
+    with pytest.warns(UserWarning, match=r"holds 2 runs of an earlier version"):
+        assert [run.recipe for run in store.runs()] == [RECIPE]
+    assert content == {file: file.read_bytes() for path in old for file in path.iterdir()}
+
+
+def test_a_run_of_another_version_of_a_component_is_not_this_one_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    put(store)
+    assert len(list(store.runs())) == 1
+    monkeypatch.setattr(models.mlp, "VERSION", 2, raising=False)
+    again = Recipe(epochs=1)
+    assert store.get(again) is None
+    with pytest.warns(UserWarning, match=r"holds 1 run of an earlier version"):
+        assert list(store.runs()) == []

@@ -1,4 +1,4 @@
-"""Who teaches: votes that were written down, weights from elsewhere, ensembles of a chain."""
+"""Who teaches: predictions that were written down, weights from elsewhere, ensembles of a chain."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import safetensors.torch
 import torch
 from bits import same_bits
 
-from softprior import BetaPrior, TeacherPrior, diagnostics
+from softprior import EMA, BetaPrior, TeacherPrior, diagnostics
 from softprior.training import Pretrained, Recipe, Run, Store, ensemble, fit, generations
-from softprior.training.fit import load
-from softprior.training.taught import arranged, network, taught
+from softprior.training.loop import load
+from softprior.training.teaching import build_teacher, control_targets, network
 
 BASE = Recipe(model="mlp", epochs=8)
 FIRST = replace(BASE, initialisation=1)
 TAUGHT = replace(BASE, prior=TeacherPrior(strength=0.6), label_weight=0.4, teacher=FIRST)
-VOTES = ("stored", "permuted", "class mean", "overall mean")
+TARGETS = ("stored", "permuted", "class mean", "overall mean")
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +38,20 @@ def test_every_arrangement_smooths_as_much(first: Run, temperature: float) -> No
     logits, labels = first.predictions("train")
     prior = TeacherPrior(strength=0.6, temperature=temperature)
     on_label = {}
-    for votes in VOTES:
-        recipe = replace(TAUGHT, prior=prior, votes=votes)
-        q = torch.softmax(arranged(recipe, logits, labels) / temperature, 1)
-        on_label[votes] = q.gather(1, labels[:, None]).mean().item()
-        if votes in ("class mean", "overall mean"):
+    for targets in TARGETS:
+        recipe = replace(TAUGHT, prior=prior, teacher_targets=targets)
+        q = torch.softmax(control_targets(recipe, logits, labels) / temperature, 1)
+        on_label[targets] = q.gather(1, labels[:, None]).mean().item()
+        if targets in ("class mean", "overall mean"):
             for c in range(10):
                 assert q[labels == c].std(0).max() < 1e-6  # nothing is specific to the instance
     assert list(on_label.values()) == pytest.approx([on_label["stored"]] * 4, abs=1e-5)
     assert on_label["stored"] < 0.999
 
 
-def test_permuted_votes_are_the_class_s_in_another_order(first: Run) -> None:
+def test_permuted_targets_are_the_class_s_in_another_order(first: Run) -> None:
     logits, labels = first.predictions("train")
-    dealt = arranged(replace(TAUGHT, votes="permuted"), logits, labels)
+    dealt = control_targets(replace(TAUGHT, teacher_targets="permuted"), logits, labels)
     moved = (dealt != logits).any(1).float().mean()
     assert moved > 0.9
     for c in range(10):
@@ -59,21 +59,23 @@ def test_permuted_votes_are_the_class_s_in_another_order(first: Run) -> None:
         assert torch.equal(ours.sort(0).values, theirs.sort(0).values)
         rows = {tuple(row) for row in theirs.tolist()}
         assert all(tuple(row) in rows for row in ours.tolist())
-    other = arranged(
-        replace(TAUGHT, votes="permuted", seed=1, teacher=replace(FIRST, seed=1)), logits, labels
+    other = control_targets(
+        replace(TAUGHT, teacher_targets="permuted", seed=1, teacher=replace(FIRST, seed=1)),
+        logits,
+        labels,
     )
     assert not torch.equal(other, dealt)
 
 
-def test_stored_votes_are_the_live_ones_without_augmentation(store: Store, first: Run) -> None:
-    live, stored = fit(TAUGHT, store), fit(replace(TAUGHT, votes="stored"), store)
+def test_stored_targets_are_the_live_ones_without_augmentation(store: Store, first: Run) -> None:
+    live, stored = fit(TAUGHT, store), fit(replace(TAUGHT, teacher_targets="stored"), store)
     for key, value in live.weights("last").items():
         torch.testing.assert_close(stored.weights("last")[key], value, rtol=0, atol=1e-5)
 
 
 def test_arrangements_train_differently(store: Store, first: Run) -> None:
-    losses = {fit(replace(TAUGHT, votes=v), store).history[-1]["loss"] for v in VOTES}
-    assert len(losses) == len(VOTES)
+    losses = {fit(replace(TAUGHT, teacher_targets=v), store).history[-1]["loss"] for v in TARGETS}
+    assert len(losses) == len(TARGETS)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "pt", "nested", "wrapped"])
@@ -95,8 +97,8 @@ def test_weights_from_elsewhere_teach_as_their_run_does(
     assert Recipe.from_dict(recipe.to_dict()) == recipe
     run = fit(recipe, Store(tmp_path / "runs"))
     same_bits(run, fit(replace(TAUGHT, match_smoothing=0.1), store))
-    assert run.outcome["temperature"] > 1
-    assert run.outcome["teacher"] == recipe.to_dict()["teacher"]["sha256"]
+    assert run.prior is not None
+    assert run.prior.teacher_temperature > 1
 
 
 def test_weights_that_do_not_fit_are_told_before_training(
@@ -105,7 +107,7 @@ def test_weights_that_do_not_fit_are_told_before_training(
     weights = first.weights()
     data, student = load(TAUGHT), network(TAUGHT, load(TAUGHT))
 
-    def told(content: Any, message: str, model: str = "mlp", name: str = "w.pt") -> None:
+    def refused(content: Any, message: str, model: str = "mlp", name: str = "w.pt") -> None:
         file = tmp_path / name
         if isinstance(content, bytes):
             file.write_bytes(content)
@@ -113,18 +115,18 @@ def test_weights_that_do_not_fit_are_told_before_training(
             torch.save(content, file)
         recipe = replace(TAUGHT, teacher=Pretrained.of(file, model))
         with pytest.raises(ValueError, match=message):
-            taught(recipe, student, data, None)
+            build_teacher(recipe, student, data, None)
 
     key = next(iter(weights))
-    told({k: v for k, v in weights.items() if k != key}, f"has no '{key}'")
-    told({**weights, "extra": torch.ones(1)}, "has 'extra', which network 'mlp' has not")
-    told(
+    refused({k: v for k, v in weights.items() if k != key}, f"has no '{key}'")
+    refused({**weights, "extra": torch.ones(1)}, "has 'extra', which network 'mlp' has not")
+    refused(
         {**weights, key: torch.ones(3)}, rf"'{key}' has shape \(3,\), network 'mlp' for 10 classes"
     )
-    told(weights, "which network 'convnet'", model="convnet")
-    told([1, 2], "holds no state_dict")
-    told(b"not weights", "cannot be read as weights")
-    told(b"not weights", "cannot be read as weights", name="w.safetensors")
+    refused(weights, "which network 'convnet'", model="convnet")
+    refused([1, 2], "holds no state_dict")
+    refused(b"not weights", "cannot be read as weights")
+    refused(b"not weights", "cannot be read as weights", name="w.safetensors")
     with pytest.raises(ValueError, match=r"teacher nowhere\.pt cannot be read: No such file"):
         Pretrained.of("nowhere.pt", "mlp")
     with pytest.raises(ValueError, match="unknown network 'mlpp'"):
@@ -165,8 +167,10 @@ def test_paper_mode_of_the_average(store: Store) -> None:
     )
     data = load(recipe)
     student = network(recipe, data)
-    ours = taught(recipe, student, data, None)[1]
-    official = taught(replace(recipe, ema_start="random", ema_mode="train"), student, data, None)[1]
+    ours = build_teacher(recipe, student, data, None)[1]
+    official = build_teacher(
+        replace(recipe, teacher=EMA(start="random", mode="train")), student, data, None
+    )[1]
     assert ours is not None
     assert official is not None
     ours_weights, official_weights = ours.state_dict(), official.state_dict()
@@ -206,7 +210,7 @@ def test_the_selected_epoch_is_the_result_and_teaches(store: Store) -> None:
         for part in ("train", "test"):
             assert torch.equal(run.predictions(part)[0], run.predictions(part, epoch)[0])
         student = replace(TAUGHT, seed=1, teacher=run.recipe)
-        teacher = taught(student, network(student, load(student)), load(student), run)[1]
+        teacher = build_teacher(student, network(student, load(student)), load(student), run)[1]
         assert teacher is not None
         for key, value in run.weights(epoch).items():
             assert torch.equal(teacher.state_dict()[f"network.{key}"], value)
@@ -214,7 +218,7 @@ def test_the_selected_epoch_is_the_result_and_teaches(store: Store) -> None:
 
 def test_a_chain_may_keep_some_of_the_label() -> None:
     chain = list(generations(BASE, TeacherPrior(strength=0.6), 3, label_weight=0.4))
-    assert [r.label_weight for r in chain] == [1, 0.4, 0.4]
+    assert [r.effective_label_weight for r in chain] == [1, 0.4, 0.4]
 
 
 def test_student_temperature_divides_the_logits_in_the_loss_alone(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a run tells TensorBoard: scalars after each epoch."""
+"""TensorBoard: scalars after each epoch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def check() -> None:
 
 
 class Events:
-    """Writes into a folder; a run that goes on takes the place of what it does once more.
+    """Writes into a folder; a resumed run overwrites the events after its checkpoint.
 
     Args:
         folder: of this one run.
@@ -25,11 +25,11 @@ class Events:
         self.folder = folder
         self.writer: Any = None
 
-    def tell(self, row: Mapping[str, float]) -> None:
+    def write(self, row: Mapping[str, float]) -> None:
         """A row of the history."""
         epoch = int(row["epoch"])
         if self.writer is None:
-            # Epochs that a killed run has told of after its last checkpoint come again.
+            # Epochs that a killed run has written after its last checkpoint come again.
             self.writer = _writer()(str(self.folder), purge_step=epoch)
         for name in SCALARS:
             self.writer.add_scalar(name, row[name], epoch)

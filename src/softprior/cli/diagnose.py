@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from jsonargparse import ArgumentParser, Namespace
@@ -25,7 +26,7 @@ from softprior.report.diagnosis import diagnosis_section
 from softprior.report.results import check_target, replace_text
 
 
-def arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
     """The file, and how to show what was found."""
     parser.add_argument("file", type=Path, metavar="FILE", help=".npz, .csv or .parquet")
     parser.add_argument(

@@ -17,7 +17,10 @@ from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter
 
 # name: (module, the first line of its docstring)
 COMMANDS = {
-    "list": ("listing", "List presets, priors, teachers, data sets, networks and studies."),
+    "list": (
+        "listing",
+        "List presets, priors, penalties, teachers, data sets, networks and studies.",
+    ),
     "fit": ("fit", "Train one run, or a chain of generations."),
     "study": ("study", "Run a study and write its report."),
     "report": ("report", "Write the report of each folder again, from the runs that are in it."),
@@ -29,7 +32,7 @@ COMMANDS = {
 
 EXAMPLES = """examples:
   softprior study smoothing                   five methods at the same smoothing
-  softprior fit --prior beta --prior.a 3 --label_weight 0.4 --teacher ema
+  softprior fit --prior beta --prior.a 3 --teacher ema
   softprior diagnose predictions.npz          how confident, diverse and calibrated a model is
 """
 
@@ -38,7 +41,7 @@ def dispatch(given: Sequence[str]) -> int:
     """Parse, run the command, return its exit code; every mistake is a ValueError or the like."""
     command = next((word for word in given if not word.startswith("-")), None)
     module = import_module(f"softprior.cli.{COMMANDS[command][0]}") if command in COMMANDS else None
-    parser, sub = _parsers(command, module)
+    parser, sub = _parsers(command, module, given)
     if module is None:
         words = list(given)
     else:
@@ -68,7 +71,9 @@ class _Formatter(RawDescriptionHelpFormatter, DefaultHelpFormatter):
         return f"{text} (default: %(default)s)"
 
 
-def _parsers(command: str | None, module: Any) -> tuple[ArgumentParser, ArgumentParser]:
+def _parsers(
+    command: str | None, module: Any, given: Sequence[str]
+) -> tuple[ArgumentParser, ArgumentParser]:
     """The whole parser, and the part of it that reads the command's options."""
     from softprior import __version__
 
@@ -96,7 +101,7 @@ def _parsers(command: str | None, module: Any) -> tuple[ArgumentParser, Argument
             print_config="--print-config",
         )
         if module and name == command:
-            module.arguments(sub)
+            module.arguments(sub, given)
             chosen = sub
         commands.add_subcommand(name, sub, help=line)
     return parser, chosen

@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from argparse import SUPPRESS
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,18 +25,19 @@ from softprior.cli._progress import Show, progress, remaining
 from softprior.cli._recipes import asked, finished_teacher
 from softprior.cli._scores import chain_scores, scores
 from softprior.report import terminal
-from softprior.training import Recipe, Store, fit, images
+from softprior.training import Recipe, Store, fit, images, resolve_all
 from softprior.training.allocator import keep_blocks
+from softprior.training.job import from_job, to_job
 from softprior.training.runtime import described
 
 EXAMPLES = """the four methods on a folder of images (train/CLASS/*.png, or Parquet files):
   softprior fit --dataset photos --model resnet8 --augment flip
   softprior fit --dataset photos --model resnet8 --augment flip \\
-      --prior uniform --prior.strength 0.15 --label_weight 0.85
+      --prior uniform --prior.strength 0.15
   softprior fit --dataset photos --model resnet8 --augment flip \\
-      --prior beta --label_weight 0.4 --teacher ema
+      --prior beta --teacher ema
   softprior fit --dataset photos --model resnet8 --augment flip \\
-      --prior teacher --label_weight 0.6 --generations 2
+      --prior teacher --generations 2
 
 ten generations, each taught by the one before; then two more:
   softprior fit --dataset photos --model resnet8 --augment flip --generations 10
@@ -45,14 +47,18 @@ Beta smoothing by the recipe of the paper's code, on CIFAR-100 from the Hub:
   softprior fit --preset paper-resnet34-beta --dataset cifar100 --seed 3
 
 a teacher that was trained elsewhere:
-  softprior fit --dataset photos --model resnet8 --prior teacher --label_weight 0.6 \\
+  softprior fit --dataset photos --model resnet8 --prior teacher \\
       --teacher weights.safetensors --teacher_model resnet34
+
+a prior, a network and data of your own, from mine.py (also package.module:NAME):
+  softprior fit --prior mine.py:Halfway --prior.strength 0.3 --model mine.py:network \\
+      --dataset mine.py:data
 """
 
 shorthand = _options.shorthand
 
 
-def arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
     """How a run is executed, and the options of its recipe."""
     parser.add_argument(
         "--out", type=Path, default=Path("results"), help="the run goes to OUT/runs/<digest>/"
@@ -78,14 +84,17 @@ def arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--tensorboard", action="store_true", help="write events to OUT/tensorboard/<digest>/"
     )
-    _options.arguments(parser)
+    # One process of several: the recipe as its parent has it.
+    parser.add_argument("--job", type=Path | None, help=SUPPRESS)
+    _options.arguments(parser, given)
 
 
 def run(options: Namespace) -> int:
     """Train, then print what became of it."""
     try:
-        recipes = asked(options)
-        images.check(recipes[-1].dataset)
+        recipes = asked(options) if options.job is None else [_job(options.job)]
+        if isinstance(path := recipes[-1].dataset, str):
+            images.check(path)
     except (ValueError, TypeError) as error:
         if options.config:
             raise ValueError(f"with {options.config[-1]}: {error}") from error
@@ -100,23 +109,38 @@ def run(options: Namespace) -> int:
     store.sweep()
     if (folder := finished_teacher(options)) is not None:
         store.adopt(folder)
+    recipes = _resolved(recipes, store)
     if options.processes > 1 and "RANK" not in os.environ:
         for recipe in reversed(_missing(recipes, store)):
             # The last of a chain has all those before it trained.
-            if store.get(recipe) is None and (code := _together(recipe, options)):
+            if store.get(recipe) is None and (code := _launch_distributed(recipe, options)):
                 return code
     elif missing := _missing(recipes, store):
-        _watched(missing, recipes[-1], store, options)
-    if not _speaks():
+        _run_with_progress(missing, recipes[-1], store, options)
+    if not _is_main():
         return 0
     runs = [found for recipe in recipes if (found := store.get(recipe)) is not None]
     out = console()
-    if told := runs[-1].outcome.get("data"):
-        out.print(f"data: {told}", soft_wrap=True, highlight=False, markup=False)
+    if description := runs[-1].outcome.get("data"):
+        out.print(f"data: {description}", soft_wrap=True, highlight=False, markup=False)
     terminal.show([chain_scores(runs) if len(runs) > 1 else scores(runs[0])], out)
     for found in runs:
         out.print(f"run: {found.path}", soft_wrap=True, highlight=False, markup=False)
     return 0
+
+
+def _job(file: Path) -> Recipe:
+    return from_job(json.loads(file.read_text("utf-8")))
+
+
+def _resolved(recipes: Sequence[Recipe], store: Store) -> list[Recipe]:
+    """The recipes with their data's fingerprint; a large data set is looked at with a bar."""
+    with progress(quiet=not _is_main()) as show:
+
+        def looked_at(done: int, total: int) -> None:
+            show("looking at the data: image", done, total, "")
+
+        return resolve_all(recipes, store.root, looked_at)
 
 
 def _missing(recipes: Sequence[Recipe], store: Store) -> list[Recipe]:
@@ -132,12 +156,14 @@ def _missing(recipes: Sequence[Recipe], store: Store) -> list[Recipe]:
     return list(wanted.values())
 
 
-def _watched(missing: Sequence[Recipe], last: Recipe, store: Store, options: Namespace) -> None:
+def _run_with_progress(
+    missing: Sequence[Recipe], last: Recipe, store: Store, options: Namespace
+) -> None:
     """Train one after the other, and tell how far it is."""
     kept = options.keep_blocks and keep_blocks()
-    if _speaks():
+    if _is_main():
         print(f"softprior: {_execution(last, kept, options.cpu)}", file=sys.stderr)
-    with progress(quiet=not _speaks()) as show:
+    with progress(quiet=not _is_main()) as show:
         for at, recipe in enumerate(missing):
             later = sum(r.epochs for r in missing[at + 1 :])
             which = f"generation {recipe.generation + 1} of {last.generation + 1}: "
@@ -159,20 +185,20 @@ def _train(
         else:
             show(f"{which}epoch", before, recipe.epochs, "")
 
-    def tell(row: dict[str, float]) -> None:
+    def log(row: dict[str, float]) -> None:
         done = int(row["epoch"])
         left = row["seconds"] / done * (recipe.epochs - done + later)
-        said = f"{row['images_per_second']:,.0f} images/s, {remaining(left)}, "
-        said += f"loss {row['loss']:.3f}, validation {row['validation_accuracy']:.1%}"
-        show(f"{which}epoch", done, recipe.epochs, said)
+        line = f"{row['images_per_second']:,.0f} images/s, {remaining(left)}, "
+        line += f"loss {row['loss']:.3f}, validation {row['validation_accuracy']:.1%}"
+        show(f"{which}epoch", done, recipe.epochs, line)
         if options.tensorboard:
-            events.tell(row)
+            events.write(row)
 
     try:
         fit(
             recipe,
             store,
-            tell,
+            log,
             on_images=decoded,
             checkpoint_every=None if minutes is None else 60 * minutes,
             cpu=options.cpu,
@@ -183,26 +209,26 @@ def _train(
 
 def _execution(recipe: Recipe, kept: bool, cpu: bool) -> str:
     """On what and how, and the options that switch each speed-up off."""
-    told = described(recipe, cpu) + ", freed blocks kept" * kept
+    how = described(recipe, cpu) + ", freed blocks kept" * kept
     off = ["--precision fp32"] * (recipe.precision != "fp32")
     off += ["--channels_last false"] * recipe.channels_last
     off += ["--compile false"] * recipe.compile + ["--keep_blocks false"] * kept
-    return f"{told}; to switch off: {' '.join(off)}" if off else told
+    return f"{how}; to switch off: {' '.join(off)}" if off else how
 
 
-def _speaks() -> bool:
+def _is_main() -> bool:
     """Of several processes one does."""
     return int(os.environ.get("RANK", 0)) == 0
 
 
-def _together(recipe: Recipe, options: Namespace) -> int:
+def _launch_distributed(recipe: Recipe, options: Namespace) -> int:
     """Train the recipe with several processes; returns their exit code."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "recipe.json"
-        file.write_text(json.dumps(recipe.to_dict()), "utf-8")
+        file = Path(folder) / "job.json"
+        file.write_text(json.dumps(to_job(recipe)), "utf-8")
         launch = ["torch.distributed.run", "--standalone"]
         launch += [f"--nproc-per-node={options.processes}"]
-        words = ["-m", "softprior.cli", "fit", "--config", str(file), "--out", str(options.out)]
+        words = ["-m", "softprior.cli", "fit", "--job", str(file), "--out", str(options.out)]
         words += ["--cpu"] * options.cpu + ["--tensorboard"] * options.tensorboard
         words += [f"--keep_blocks={str(options.keep_blocks).lower()}"]
         if options.checkpoint_minutes is not None:

@@ -1,4 +1,4 @@
-"""List presets, priors, teachers, data sets, networks and studies.
+"""List presets, priors, penalties, teachers, data sets, networks and studies.
 
 Each is found by its file: a prior dropped into the package's priors/ appears here by itself.
 """
@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+from collections.abc import Sequence
 
 from jsonargparse import ArgumentParser, Namespace
+from rich.markup import escape
 from rich.table import Table
 
-from softprior import priors, studies, teachers
+from softprior import records, studies
 from softprior.cli._console import console
+from softprior.records import Role
 from softprior.training import images, models, presets
 
 
-def arguments(parser: ArgumentParser) -> None:
+def arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
     """This command has no options."""
 
 
@@ -25,9 +28,18 @@ def run(options: Namespace) -> int:
     out = console()
     families = {
         "presets": {name: preset.line for name, preset in presets.found().items()},
-        "priors": {name: _prior(member) for name, member in priors.found().items()},
-        "teachers": {name: _line(member) for name, member in teachers.found().items()},
-        "data sets": {**images.described(), "PATH": "Parquet files, or an image folder"},
+        "priors": _components("prior"),
+        "penalties": _components("penalty"),
+        "teachers": {
+            **_components("teacher"),
+            "RUN": "The folder of a finished run: an earlier generation",
+            "FILE": "Weights of a network (.safetensors, .pt)",
+        },
+        "data sets": {
+            **images.described(),
+            "PATH": "Parquet files, or an image folder",
+            "MODULE:NAME": "Your own, in Python",
+        },
         "networks": {name: _line(build) for name, build in models.found().items()},
         "studies": {name: studies.about(study)["Title"] for name, study in studies.found().items()},
     }
@@ -46,6 +58,10 @@ def _line(member: object) -> str:
     return (inspect.getdoc(member) or "").strip().splitlines()[0].rstrip(".")
 
 
-def _prior(member: type) -> str:
-    fields = ", ".join(f"{f.name}={f.default!r}" for f in dataclasses.fields(member))
-    return f"{_line(member)}\n[dim]{fields}[/dim]".replace("[0", "\\[0")
+def _components(role: Role) -> dict[str, str]:
+    """A line on each member of a family, and its hyper-parameters with their defaults."""
+    lines = {}
+    for name, member in records.found(role).items():
+        fields = ", ".join(f"{f.name}={f.default!r}" for f in dataclasses.fields(member))
+        lines[name] = escape(_line(member)) + (f"\n[dim]{escape(fields)}[/dim]" if fields else "")
+    return lines

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Literal
@@ -15,21 +16,35 @@ from typing import Literal
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
-from softprior import checks, studies
+from softprior import studies
 from softprior.cli._console import console
 from softprior.cli._folders import results_folder
 from softprior.cli._progress import progress, remaining
-from softprior.cli.report import NoSeedError, rebuild, section
 from softprior.engines import Failure, LocalEngine, estimated_seconds, with_teachers
+from softprior.experiment import with_fingerprint
 from softprior.report import terminal
-from softprior.studies._kit import Scale
-from softprior.training import Recipe, Store, images, models
+from softprior.report.sections import NoSeedError, rebuild, section
+from softprior.studies import Scale, Study, usual_seeds
+from softprior.training import Recipe, Store, images, models, resolve_all
 from softprior.training.runtime import fastest_precision
 
+EXAMPLES = """a question of the paper, on embedded data and on images:
+  softprior study smoothing
+  softprior study smoothing --dataset photos --scale desk
 
-def arguments(parser: ArgumentParser) -> None:
+a study of your own: a file with recipes(scale) and show(runs):
+  softprior study mine.py --seeds 3
+"""
+
+
+def arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
     """Which study, on what, how large, where to."""
-    parser.add_argument("name", type=str, help=f"one of: {', '.join(studies.found())}; or all")
+    known = ", ".join(studies.found())
+    parser.add_argument(
+        "name",
+        type=str,
+        help=f"one of: {known}; or all; or one of your own: file.py, package.module, module:NAME",
+    )
     parser.add_argument(
         "--dataset",
         type=str | None,
@@ -59,18 +74,18 @@ def run(options: Namespace) -> int:
     """Run what is missing, then show all of it."""
     asked = _asked(options)
     engine = LocalEngine(options.workers)
-    recipes = [r for name, scale in asked.items() for r in studies.found()[name].recipes(scale)]
     store = Store(results_folder(options.out) / "runs")
-    failures = _watched(recipes, store, engine)
-    told = console(stderr=True)
+    recipes = [r for study, scale in asked.values() for r in study.recipes(scale)]
+    failures = _run_with_progress(resolve_all(recipes, store.root), store, engine)
+    messages = console(stderr=True)
     for failure in failures:
-        _plain(told, f"failed: {failure.recipe.digest}: {failure.message}")
+        _plain(messages, f"failed: {failure.recipe.digest}: {failure.message}")
     made = []
-    for name, scale in asked.items():
+    for name, (study, scale) in asked.items():
         try:
-            made.append(section(name, scale, store))
+            made.append(section(name, study, scale, store))
         except NoSeedError as error:
-            _plain(told, f"softprior: {error}")
+            _plain(messages, f"softprior: {error}")
     if not made:
         return 1
     page = rebuild(options.out, *made)
@@ -79,13 +94,13 @@ def run(options: Namespace) -> int:
     return 1 if failures else 0
 
 
-def _asked(options: Namespace) -> dict[str, Scale]:
+def _asked(options: Namespace) -> dict[str, tuple[Study, Scale]]:
     """The studies by name, each with its scale."""
-    known = studies.found()
-    if options.name != "all" and options.name not in known:
-        raise ValueError(checks.unknown("study", options.name, [*known, "all"]))
     if options.seeds is not None and options.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {options.seeds}")
+    wanted = (
+        studies.found() if options.name == "all" else {options.name: studies.find(options.name)}
+    )
     if options.dataset is not None:
         images.check(options.dataset)
     if options.model is not None:
@@ -93,15 +108,20 @@ def _asked(options: Namespace) -> dict[str, Scale]:
     precision = options.precision
     if precision == "auto":
         precision = fastest_precision(options.model or "resnet8-wide")
-    return {
-        name: Scale(
-            name=options.scale,
-            seeds=options.seeds or known[name].SEEDS[options.scale],
-            dataset=None if options.dataset == "digits" else options.dataset,
-            model=options.model,
-            precision=precision,
+    with progress() as show:
+        scale = with_fingerprint(
+            Scale(
+                name=options.scale,
+                seeds=options.seeds or 1,
+                dataset=None if options.dataset == "digits" else options.dataset,
+                model=options.model,
+                precision=precision,
+            ),
+            lambda done, total: show("looking at the data: image", done, total, ""),
         )
-        for name in (known if options.name == "all" else [options.name])
+    return {
+        name: (study, replace(scale, seeds=options.seeds or usual_seeds(study)[options.scale]))
+        for name, study in wanted.items()
     }
 
 
@@ -109,8 +129,10 @@ def _plain(to: Console, line: str) -> None:
     to.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
-def _watched(recipes: Sequence[Recipe], store: Store, engine: LocalEngine) -> list[Failure]:
-    """Run, and tell of the epochs of everything that is missing."""
+def _run_with_progress(
+    recipes: Sequence[Recipe], store: Store, engine: LocalEngine
+) -> list[Failure]:
+    """Run, and show the epochs of everything that is missing."""
     everything = with_teachers(recipes)
     missing = [r for r in everything if store.get(r) is None]
     if not missing:
@@ -120,7 +142,7 @@ def _watched(recipes: Sequence[Recipe], store: Store, engine: LocalEngine) -> li
     workers = min(engine.workers, len(missing))
     seconds = estimated_seconds(missing, store, workers)
     about = (
-        "; how long it takes is told after the first epoch"
+        "; the time left is shown after the first epoch"
         if seconds is None
         else f", about {timedelta(seconds=round(seconds))} by earlier runs"
     )
@@ -130,7 +152,7 @@ def _watched(recipes: Sequence[Recipe], store: Store, engine: LocalEngine) -> li
     began = time.monotonic()
     with progress() as show:
 
-        def hear(recipe: Recipe, event: str) -> None:
+        def on_event(recipe: Recipe, event: str) -> None:
             nonlocal done, epochs
             if event == "epoch":
                 epochs += 1
@@ -140,4 +162,4 @@ def _watched(recipes: Sequence[Recipe], store: Store, engine: LocalEngine) -> li
             left = remaining(per * (total - epochs))
             show(f"run {done} of {len(everything)}: epoch", epochs, total, left)
 
-        return engine.run(recipes, store, hear)
+        return engine.run(recipes, store, on_event)

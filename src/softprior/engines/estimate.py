@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Any
 
+from softprior.teachers import TeacherSpec
 from softprior.training import Recipe, Run, Store
 
 
@@ -32,8 +33,11 @@ def estimated_seconds(missing: Sequence[Recipe], store: Store, workers: int) -> 
 
 def _alike(r: Recipe) -> list[tuple[Any, ...]]:
     """What decides a run's pace, the nearest first."""
-    whole = (r.dataset, r.subset, r.resolution, r.model, r.precision)
-    two_networks = r.teacher is not None and r.teacher != "memory" and r.votes == "live"
+    whole = (r.data, r.subset, r.resolution, str(r.model), r.precision)
+    if isinstance(r.teacher, TeacherSpec):
+        two_networks = r.teacher.has_network
+    else:
+        two_networks = r.teacher is not None and r.teacher_targets == "live"
     return [(*whole, two_networks), whole]
 
 

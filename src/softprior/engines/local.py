@@ -12,9 +12,13 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-from softprior.training import Recipe, Store
+from softprior import own
+from softprior.training import Recipe, Store, fit, resolve_all
+from softprior.training.job import to_job, warn_of_changed_source
+
+Job: TypeAlias = tuple[Recipe, dict[str, Any]]  # a recipe, and what a worker needs to train it
 
 
 @dataclass(frozen=True)
@@ -68,22 +72,26 @@ class LocalEngine:
     ) -> list[Failure]:
         """Run what the store does not hold yet; a shared teacher is trained once.
 
-        ``on_event`` hears ("epoch" | "done" | "failed") of each recipe, in the calling thread.
+        ``on_event`` receives ("epoch" | "done" | "failed") of each recipe, in the calling thread.
         A failed run does not stop the others, except the students it should have taught.
-        An interrupt stops the workers; what has finished stays finished.
+        An interrupt stops the workers; what has finished stays finished. What holds objects that
+        no other process can import (of a notebook, lambdas) is trained in this process.
         """
+        own.refuse_while_loading()
         store.sweep()
-        ordered = with_teachers(recipes)
+        ordered = with_teachers(resolve_all(recipes, store.root))
         waiting = [r for r in ordered if store.get(r) is None]
         finished = {r.digest for r in ordered} - {r.digest for r in waiting}
         failures: list[Failure] = []
         if not waiting:
             return failures
-        tasks: queue.SimpleQueue[Recipe | None] = queue.SimpleQueue()
+        warn_of_changed_source(waiting[0], store)  # one for all: workers cannot be heard
+        tasks: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         events: queue.SimpleQueue[tuple[Recipe, dict[str, Any]]] = queue.SimpleQueue()
         size = min(self.workers, len(waiting))
         pins: list[int | None] = [*cores()] if size <= len(cores()) else [None] * size
-        crew = [_Worker(store, tasks, events, core) for core in pins[:size]]
+        workers = [_Worker(store, tasks, events, core) for core in pins[:size]]
+        here: list[Recipe] = []  # for this process
         running = 0
 
         def hand_out() -> None:
@@ -94,40 +102,59 @@ class LocalEngine:
                 if any(f.recipe == teacher for f in failures):
                     failures.append(Failure(recipe, "its teacher's run failed"))
                     on_event(recipe, "failed")
-                elif teacher is None or teacher.digest in finished:
-                    running += 1
-                    tasks.put(recipe)
-                else:
+                elif teacher is not None and teacher.digest not in finished:
                     still.append(recipe)
+                elif (job := to_job(recipe)) is None:
+                    here.append(recipe)
+                else:
+                    running += 1
+                    tasks.put((recipe, job))
             waiting = still
+
+        def take(recipe: Recipe, event: dict[str, Any]) -> None:
+            if event["event"] == "done":
+                finished.add(recipe.digest)
+            if event["event"] == "failed":
+                failures.append(Failure(recipe, event["message"]))
+            on_event(recipe, event["event"])
+            if event["event"] != "epoch":
+                hand_out()
 
         try:
             hand_out()
-            while running:
+            while running or here:
+                if here:
+                    recipe = here.pop(0)
+                    take(recipe, _train_here(recipe, store, on_event))
+                    continue
                 recipe, event = events.get()
-                if event["event"] == "done":
-                    finished.add(recipe.digest)
-                if event["event"] == "failed":
-                    failures.append(Failure(recipe, event["message"]))
-                on_event(recipe, event["event"])
-                if event["event"] != "epoch":
-                    running -= 1
-                    hand_out()
+                running -= event["event"] != "epoch"
+                take(recipe, event)
         finally:
-            for worker in crew:
+            for worker in workers:
                 worker.stop()
-            for worker in crew:  # only now: any of them may take another's signal
+            for worker in workers:  # only now: any of them may take another's signal
                 worker.join()
         return failures
 
 
+def _train_here(
+    recipe: Recipe, store: Store, on_event: Callable[[Recipe, str], None]
+) -> dict[str, Any]:
+    try:
+        fit(recipe, store, on_epoch=lambda row: on_event(recipe, "epoch"))
+    except Exception as error:  # as a worker reports it
+        return {"event": "failed", "message": f"{type(error).__name__}: {error}"}
+    return {"event": "done"}
+
+
 class _Worker(threading.Thread):
-    """Feeds one process with recipes and passes on what it says."""
+    """Feeds one process with jobs and passes on the events that it sends."""
 
     def __init__(
         self,
         store: Store,
-        tasks: queue.SimpleQueue[Recipe | None],
+        tasks: queue.SimpleQueue[Job | None],
         events: queue.SimpleQueue[tuple[Recipe, dict[str, Any]]],
         core: int | None,
     ) -> None:
@@ -138,19 +165,19 @@ class _Worker(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        with tempfile.TemporaryFile("w+") as complaints:
-            while (recipe := self.tasks.get()) is not None and not self.stopped:
-                self._one(recipe, complaints)
+        with tempfile.TemporaryFile("w+") as stderr:
+            while (job := self.tasks.get()) is not None and not self.stopped:
+                self._one(*job, stderr)
             if self.process is not None:
                 self._ended()
 
-    def _one(self, recipe: Recipe, complaints: Any) -> None:
+    def _one(self, recipe: Recipe, job: dict[str, Any], stderr: Any) -> None:
         if self.process is None:
-            self.process = self._launched(complaints)
+            self.process = self._launched(stderr)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         try:
-            self.process.stdin.write(json.dumps(recipe.to_dict()) + "\n")
+            self.process.stdin.write(json.dumps(job) + "\n")
             self.process.stdin.flush()
             for line in self.process.stdout:
                 event = json.loads(line)
@@ -161,19 +188,19 @@ class _Worker(threading.Thread):
             pass
         code = self._ended()
         self.process = None
-        complaints.seek(0)
-        last = (complaints.read().strip().splitlines() or ["it said nothing"])[-1]
+        stderr.seek(0)
+        last = (stderr.read().strip().splitlines() or ["it printed nothing"])[-1]
         message = f"the worker ended with exit status {code}: {last}"
         self.events.put((recipe, {"event": "failed", "message": message}))
 
-    def _launched(self, complaints: Any) -> subprocess.Popen[str]:
+    def _launched(self, stderr: Any) -> subprocess.Popen[str]:
         pin = [] if self.core is None else [str(self.core)]
         # A session of its own: Ctrl-C reaches the parent alone, which then stops the workers.
         return subprocess.Popen(
             [sys.executable, "-m", "softprior.engines.worker", str(self.store.root), *pin],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=complaints,
+            stderr=stderr,
             text=True,
             env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
             start_new_session=True,

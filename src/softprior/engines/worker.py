@@ -1,4 +1,4 @@
-"""A worker process: recipes come in as lines of JSON, events go out as lines of JSON.
+"""A worker process: jobs come in as lines of JSON, events go out as lines of JSON.
 
 Started by :mod:`softprior.engines.local` as ``python -m softprior.engines.worker STORE [CORE]``.
 It ends when its input closes, and, since it reports every epoch, soon after its parent dies.
@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from softprior.training import Recipe, Store, fit
+from softprior.training import Store, fit
 from softprior.training.allocator import keep_blocks
+from softprior.training.job import from_job
 
 
 def main() -> None:
@@ -27,22 +28,22 @@ def main() -> None:
     keep_blocks()
     store = Store(sys.argv[1])
 
-    def tell(event: str, **more: Any) -> None:
+    def send(event: str, **more: Any) -> None:
         events.write(json.dumps({"event": event, **more}) + "\n")
         events.flush()
 
     for line in sys.stdin:
-        recipe = Recipe.from_dict(json.loads(line))
         try:
-            fit(recipe, store, on_epoch=lambda row: tell("epoch", row=row))
+            recipe = from_job(json.loads(line))
+            fit(recipe, store, on_epoch=lambda row: send("epoch", row=row))
         except Exception as error:  # a failed run is reported, and the next one begins
-            tell("failed", message=f"{type(error).__name__}: {error}")
+            send("failed", message=f"{type(error).__name__}: {error}")
         else:
-            tell("done")
+            send("done")
 
 
 if __name__ == "__main__":
     try:
         main()
     except (BrokenPipeError, KeyboardInterrupt):
-        os._exit(1)  # nobody is left to tell
+        os._exit(1)  # nobody reads any more

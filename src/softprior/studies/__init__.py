@@ -8,19 +8,52 @@ tests, and is listed by ``softprior list``: nothing else needs to know of it.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
-from typing import Protocol, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, cast
 
-from softprior import discovery
-from softprior.studies._kit import Claim, Figure, Scale, Table
+from softprior import checks, discovery, own
+from softprior.studies._kit import (
+    Claim,
+    Column,
+    Difference,
+    Figure,
+    Measured,
+    Scale,
+    Table,
+    by_method,
+    method,
+    verdict,
+)
 from softprior.training import Recipe, Run
+
+__all__ = [
+    "Claim",
+    "Column",
+    "Difference",
+    "Figure",
+    "Measured",
+    "Scale",
+    "Study",
+    "Table",
+    "about",
+    "by_method",
+    "find",
+    "found",
+    "method",
+    "usual_seeds",
+    "verdict",
+]
+
+USUAL_SEEDS = {"smoke": 2, "desk": 5, "paper": 5}  # of a study that does not say
 
 
 class Study(Protocol):
-    """What a file in this folder offers."""
+    """What a file in this folder offers, or a module or an object of your own.
+
+    ``SEEDS`` may say how many seeds it has at each scale, unless the user says otherwise.
+    """
 
     __doc__: str | None
-    SEEDS: dict[str, int]  # seeds at each scale, unless the user says otherwise
 
     def recipes(self, scale: Scale) -> Iterable[Recipe]: ...
 
@@ -33,6 +66,34 @@ def found() -> dict[str, Study]:
         name: cast(Study, module)
         for name, module in discovery.modules(sys.modules[__name__]).items()
     }
+
+
+def find(name: str) -> Study:
+    """A study by name, or the user's own: ``file.py``, ``package.module``, ``module:NAME``.
+
+    Raises:
+        ValueError: there is none of that name, or it lacks what a study has.
+    """
+    known = found()
+    if name in known:
+        return known[name]
+    if not (name.endswith(".py") or "." in name or ":" in name):
+        more = "; a study of your own is named as file.py, package.module or module:NAME"
+        raise ValueError(checks.unknown("study", name, [*known, "all"]) + more)
+    study = own.load(name) if ":" in name else own.load_module(name)
+    for part in ("recipes", "show"):
+        if not callable(getattr(study, part, None)):
+            raise ValueError(
+                f"study {name} has no function {part!r}: a study has recipes(scale), which lists "
+                "runs, and show(runs), which makes tables, figures and claims of them"
+            )
+    return cast(Study, study)
+
+
+def usual_seeds(study: Any) -> Mapping[str, int]:
+    """How many seeds a study has at each scale."""
+    seeds: Mapping[str, int] = getattr(study, "SEEDS", USUAL_SEEDS)
+    return seeds
 
 
 def about(study: Study) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from torch import Tensor
 
 from softprior import diagnostics, soft_labels
-from softprior.priors import TeacherPrior
+from softprior.batch import Batch
 from softprior.studies._drawing import MUTED
 from softprior.studies._kit import (
     INTERVALS,
@@ -23,8 +23,8 @@ from softprior.studies._kit import (
     selected,
 )
 from softprior.training import Recipe, Run
-from softprior.training.store import Epoch
-from softprior.training.taught import arranged
+from softprior.training.store import Selection
+from softprior.training.teaching import control_targets
 
 Score: TypeAlias = Literal["accuracy", "nll", "ece", "scaled_nll", "scaled_ece"]
 
@@ -54,7 +54,7 @@ class Scores(NamedTuple):
 Numbers: TypeAlias = Mapping[str, Sequence[Scores]]  # by variant, in the order of the seeds
 
 
-def measure(run: Run, epoch: Epoch | None = None) -> Scores:
+def measure(run: Run, epoch: Selection | None = None) -> Scores:
     """Scores of an epoch, by default the selected one. ECE: 20 equal-width bins."""
     logits, labels = run.predictions("test", epoch)
     scaled = logits / diagnostics.fit_temperature(*run.predictions("validation", epoch))
@@ -80,15 +80,15 @@ def label_targets(run: Run, teachers: Mapping[Recipe, Run]) -> Tensor:
 
     The votes are those of the stored images, without augmentation.
     """
-    recipe = run.recipe
-    assert isinstance(recipe.prior, TeacherPrior)
+    recipe, prior = run.recipe, run.prior
+    assert prior is not None
     assert isinstance(recipe.teacher, Recipe)
-    prior = replace(recipe.prior, temperature=float(run.outcome["temperature"]))
-    votes = "stored" if recipe.votes == "live" else recipe.votes
+    stored = "stored" if recipe.teacher_targets == "live" else recipe.teacher_targets
     logits, labels = teachers[recipe.teacher].predictions("train")
-    shown = arranged(replace(recipe, prior=prior, votes=votes), logits, labels).double()
-    counts = prior(shown, labels, shown)
-    target = soft_labels(labels, counts, label_weight=recipe.label_weight)
+    targets = replace(recipe, prior=prior, teacher_targets=stored)
+    shown = control_targets(targets, logits, labels).double()
+    counts = prior(Batch(shown, labels, shown))
+    target = soft_labels(labels, counts, label_weight=recipe.effective_label_weight or 0.0)
     return target.gather(1, labels.unsqueeze(1)).squeeze(1)
 
 

@@ -22,11 +22,10 @@ Numbers: TypeAlias = Mapping[str, Mapping[float, Sequence[Scores]]]
 
 def asked(recipe: Recipe) -> float:
     """The smoothing ε that a recipe asks for: the confidence penalty's by its weight, too."""
-    if recipe.confidence_penalty == 0:
+    if recipe.penalty is None:
         return round(amount(recipe), 9)  # Beta smoothing: read back from a, up to rounding
-    plain = replace(recipe, confidence_penalty=0.0)
-    weights = {penalised(plain, ε).confidence_penalty: ε for ε in SMOOTHINGS}
-    return weights[recipe.confidence_penalty]
+    weights = {penalised(recipe, ε).penalty: ε for ε in SMOOTHINGS}
+    return weights[recipe.penalty]
 
 
 def grouped(runs: Iterable[Run]) -> dict[str, dict[float, list[Run]]]:

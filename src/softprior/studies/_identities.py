@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Categorical, Dirichlet
 
-from softprior import TwoLevel, posterior_loss, soft_labels
+from softprior import Batch, posterior_loss, soft_labels
+from softprior.counts import dense_counts
 from softprior.priors import Prior, TeacherPrior, UniformPrior
 
 TEMPERATURES = tuple(10.0**k for k in range(7))
@@ -31,10 +32,8 @@ def drawn(samples: int, classes: int, seed: int) -> Tensor:
 def counts_of(prior: Prior, labels: Tensor, votes: Tensor) -> Tensor:
     """The prior's pseudo-counts, dense (B, K)."""
     votes = votes.double()
-    found = prior(votes, labels, votes, generator=torch.Generator().manual_seed(0))
-    return (
-        found.dense(labels, votes.shape[1], votes.dtype) if isinstance(found, TwoLevel) else found
-    )
+    batch = Batch(votes, labels, votes, generator=torch.Generator().manual_seed(0))
+    return dense_counts(prior(batch), labels, votes.shape[1], votes.dtype)
 
 
 def posterior(prior: Prior, logits: Tensor, labels: Tensor, votes: Tensor) -> dict[str, float]:

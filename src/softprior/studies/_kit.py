@@ -45,8 +45,9 @@ Verdict = Literal["holds", "does not hold", "cannot tell"]
 class Scale:
     """How large a study is run: smoke (seconds), desk (a laptop), paper (the paper's recipe).
 
-    ``dataset`` is a name or a path; None is digits. ``model`` is a network by name; None is the
-    scale's. ``precision`` is that of networks on a data set: digits always train in fp32.
+    ``dataset`` is a name or a path; None is digits. ``fingerprint`` says what was in it: without
+    the data its runs are still found. ``model`` is a network by name; None is the scale's.
+    ``precision`` is that of networks on a data set: digits always train in fp32.
     """
 
     name: Literal["smoke", "desk", "paper"]
@@ -54,6 +55,7 @@ class Scale:
     dataset: str | None = None
     model: str | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True)

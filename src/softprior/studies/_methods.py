@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
-from softprior.priors import BetaPrior, TeacherPrior, UniformPrior
+from softprior.priors import Prior
+from softprior.teachers import TeacherSpec
 from softprior.training import Recipe, Run
 
 # The Okabe-Ito palette and beyond it: each with a contrast of 3 : 1 on the page's paper (so no
@@ -36,33 +39,50 @@ def colour(name: str) -> str:
 def method(recipe: Recipe) -> str:
     """What the field calls a recipe's method, and after commas what is unusual in it.
 
-    What stands before the first comma is a key of :data:`COLOURS`, but for a prior of your own
-    and for ranks of a frozen teacher. Amounts (strength, a, the penalty) are not in the name: a
-    study that varies one names it.
+    What stands before the first comma is a key of :data:`COLOURS`, but for what has no colour of
+    its own there. Amounts (strength, a, the penalty's weight) are not in the name: a study that
+    varies one names it.
 
     >>> from softprior import BetaPrior
-    >>> method(Recipe(prior=BetaPrior(draw="quantile"), label_weight=0.4, teacher="ema"))
+    >>> method(Recipe(prior=BetaPrior(draw="quantile"), teacher="ema"))
     'Beta (EMA), quantile draws'
     """
-    prior, unusual = recipe.prior, list[str]()
+    unusual = list[str]()
+    prior = recipe.prior
     if prior is None:
-        name = "confidence penalty" if recipe.confidence_penalty else "cross-entropy"
-    elif isinstance(prior, BetaPrior):
-        name, unusual = _beta(recipe, prior)
-    elif isinstance(prior, UniformPrior):
-        name = "label smoothing"
-        if prior.spread != "all":
-            unusual.append("on the other classes")
-    elif isinstance(prior, TeacherPrior):
-        name, unusual = "self-distillation", _votes(recipe, prior)
+        name = "cross-entropy" if recipe.penalty is None else recipe.penalty.label
     else:
-        name = type(prior).__name__
-    usual = 1 - prior.strength if prior else 1.0
-    if not math.isclose(recipe.label_weight, usual, abs_tol=1e-6):
-        unusual.append(f"label weight {recipe.label_weight:g}")
+        shown = prior if recipe.match_smoothing is None else _unmatched(prior)
+        name = shown.method(_teacher(recipe))
+        if recipe.penalty is not None:
+            unusual.append(recipe.penalty.label)
+    if recipe.teacher_targets != "live":
+        unusual.append(f"{recipe.teacher_targets} votes")
+    weight = recipe.effective_label_weight
+    usual = 1.0 if prior is None else prior.usual_label_weight
+    if weight is not None and not math.isclose(weight, usual, abs_tol=1e-6):
+        unusual.append(f"label weight {weight:g}")
     if recipe.student_temperature != 1:
         unusual.append(f"student T = {recipe.student_temperature:g}")
     return ", ".join([name, *unusual])
+
+
+def _teacher(recipe: Recipe) -> str | None:
+    """The teacher's label; None for the usual one: nobody, or an earlier generation for a prior
+    that cannot do without a teacher."""
+    if isinstance(recipe.teacher, TeacherSpec):
+        return recipe.teacher.label
+    if isinstance(recipe.teacher, Recipe):
+        needs_one = recipe.prior is not None and recipe.prior.needs_teacher
+        return None if needs_one else "earlier generation"
+    return None if recipe.teacher is None else "pretrained"
+
+
+def _unmatched(prior: Any) -> Prior:
+    """The prior at its usual temperature: matching replaces whichever it has."""
+    usual = getattr(type(prior), "temperature", None)
+    unmatched: Prior = prior if usual is None else replace(prior, temperature=usual)
+    return unmatched
 
 
 def by_method(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -77,33 +97,3 @@ def selected(runs: Iterable[Run]) -> str:
     """Which epoch the runs' results are of, for a caption."""
     names = {"best": "best epoch by validation accuracy", "last": "last epoch"}
     return " or ".join(sorted({names[run.recipe.select] for run in runs}))
-
-
-def _beta(recipe: Recipe, prior: BetaPrior) -> tuple[str, list[str]]:
-    """In brackets the control, or the window, or who ranks; the first of them that is there."""
-    rankers = {"None": "own logits", "ema": "EMA", "memory": "memory"}
-    kinds = [] if prior.order == "intact" else [f"{prior.order} order"]
-    if prior.among == "running":
-        kinds.append("running")
-    if prior.order != "random" and (recipe.teacher is not None or not kinds):  # random asks nobody
-        kinds.append(rankers.get(str(recipe.teacher), "frozen teacher"))
-    if prior.among == "local":
-        kinds.append("local ranks")
-    if prior.draw == "quantile" and prior.among != "running":
-        kinds.append("quantile draws")
-    return f"Beta ({kinds[0]})", kinds[1:]
-
-
-def _votes(recipe: Recipe, prior: TeacherPrior) -> list[str]:
-    """The teacher, where it is no earlier generation; what is done to its votes."""
-    unusual = []
-    if not isinstance(recipe.teacher, Recipe):
-        live = {"ema": "EMA", "memory": "memory"}
-        unusual.append(f"{live.get(str(recipe.teacher), 'pretrained')} teacher")
-    if recipe.votes != "live":
-        unusual.append(f"{recipe.votes} votes")
-    if recipe.match_smoothing is None and prior.temperature != TeacherPrior.temperature:
-        unusual.append(f"T = {prior.temperature:g}")
-    if prior.weighting == "map":
-        unusual.append("MAP weights")
-    return unusual

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import Literal
 
 from softprior.matching import penalty_weight
+from softprior.penalties import ConfidencePenalty
 from softprior.priors import BetaPrior, TeacherPrior, UniformPrior
 from softprior.studies._kit import Scale
+from softprior.teachers import EMA, Memory, TeacherSpec
 from softprior.training import Recipe, images, presets
 
 SMOOTHING = 0.15  # taken from the label on average (paper and official code)
@@ -36,6 +37,7 @@ def base(scale: Scale, seed: int) -> Recipe:
         fields = {
             **preset.fields,
             "dataset": scale.dataset,
+            "fingerprint": scale.fingerprint,
             "model": model,
             "augment": _CROPPED.get(scale.dataset, "crop"),
             "precision": scale.precision,
@@ -45,6 +47,7 @@ def base(scale: Scale, seed: int) -> Recipe:
     smoke = scale.name == "smoke"
     return Recipe(
         dataset=scale.dataset,
+        fingerprint=scale.fingerprint,
         subset="classes=4,per_class=10" if smoke else "classes=20,per_class=100",
         model=scale.model or "resnet8-wide",
         augment="flip",
@@ -64,11 +67,11 @@ def teacher(recipe: Recipe) -> Recipe:
     return replace(
         recipe,
         prior=None,
-        label_weight=1.0,
-        confidence_penalty=0.0,
+        penalty=None,
+        label_weight=None,
         teacher=None,
         match_smoothing=None,
-        votes="live",
+        teacher_targets="live",
         student_temperature=1.0,
         initialisation=recipe.initialisation + 1,
     )
@@ -76,16 +79,12 @@ def teacher(recipe: Recipe) -> Recipe:
 
 def smoothed(recipe: Recipe, smoothing: float = SMOOTHING) -> Recipe:
     """Label smoothing: ``1 - ε`` on the label, ``ε / (K - 1)`` on every other class."""
-    prior = UniformPrior(smoothing, spread="others")
-    return replace(recipe, prior=prior, label_weight=1 - smoothing)
+    return replace(recipe, prior=UniformPrior(smoothing, spread="others"))
 
 
-def beta(
-    recipe: Recipe, ranked_by: Literal["ema", "memory"] | None, smoothing: float = SMOOTHING
-) -> Recipe:
-    """Beta smoothing, ranked by "ema", "memory", or the student's own logits (None)."""
-    prior = BetaPrior.matching(smoothing, strength=WEIGHT)
-    return replace(recipe, prior=prior, label_weight=1 - WEIGHT, teacher=ranked_by)
+def beta(recipe: Recipe, ranked_by: TeacherSpec | None, smoothing: float = SMOOTHING) -> Recipe:
+    """Beta smoothing, ranked by a teacher, or by the student's own logits (None)."""
+    return replace(recipe, prior=BetaPrior.matching(smoothing, strength=WEIGHT), teacher=ranked_by)
 
 
 def distilled(recipe: Recipe, smoothing: float = SMOOTHING) -> Recipe:
@@ -93,7 +92,6 @@ def distilled(recipe: Recipe, smoothing: float = SMOOTHING) -> Recipe:
     return replace(
         recipe,
         prior=TeacherPrior(strength=WEIGHT),
-        label_weight=1 - WEIGHT,
         teacher=teacher(recipe),
         match_smoothing=smoothing,
     )
@@ -101,8 +99,8 @@ def distilled(recipe: Recipe, smoothing: float = SMOOTHING) -> Recipe:
 
 def penalised(recipe: Recipe, smoothing: float = SMOOTHING) -> Recipe:
     """The confidence penalty whose optimum on one sample leaves the label ``1 - ε``."""
-    classes = _classes(recipe.dataset, recipe.subset)
-    return replace(recipe, confidence_penalty=penalty_weight(smoothing, classes))
+    classes = _classes(str(recipe.dataset), recipe.subset)
+    return replace(recipe, penalty=ConfidencePenalty(penalty_weight(smoothing, classes)))
 
 
 @cache
@@ -116,8 +114,8 @@ def methods(recipe: Recipe, smoothing: float = SMOOTHING) -> list[Recipe]:
     return [
         recipe,
         smoothed(recipe, smoothing),
-        beta(recipe, "ema", smoothing),
-        beta(recipe, "memory", smoothing),
+        beta(recipe, EMA(), smoothing),
+        beta(recipe, Memory(), smoothing),
         distilled(recipe, smoothing),
         penalised(recipe, smoothing),
     ]
@@ -125,9 +123,5 @@ def methods(recipe: Recipe, smoothing: float = SMOOTHING) -> list[Recipe]:
 
 def amount(recipe: Recipe) -> float:
     """The smoothing ε that a recipe of this file asks for; 0 for cross-entropy."""
-    prior = recipe.prior
-    if isinstance(prior, UniformPrior):
-        return prior.strength
-    if isinstance(prior, BetaPrior):
-        return prior.strength / (prior.a + 1)
-    return recipe.match_smoothing or 0.0
+    by_prior = None if recipe.prior is None else recipe.prior.average_smoothing
+    return by_prior or recipe.match_smoothing or 0.0

@@ -10,7 +10,6 @@ from typing import NamedTuple, TypeVar
 from torch import Tensor
 
 from softprior import diagnostics
-from softprior.priors import TeacherPrior
 from softprior.training import Recipe, Run
 
 T = TypeVar("T", float, int)
@@ -61,8 +60,8 @@ def measure(runs: Iterable[Run]) -> Found:
         recipe = run.recipe
         if _first(recipe).initialisation == 0:
             generations.setdefault(recipe.generation + 1, []).append(run)
-        elif isinstance(recipe.prior, TeacherPrior):
-            students.setdefault(recipe.prior.temperature, []).append(run)
+        elif recipe.prior is not None:
+            students.setdefault(recipe.prior.teacher_temperature, []).append(run)
         else:
             teachers.append(run)
     said = [run.predictions("train") for run in teachers]

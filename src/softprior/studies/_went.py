@@ -25,7 +25,11 @@ NOTES = (
 
 def went(runs: Sequence[Run]) -> tuple[Cell, ...]:
     """The cells of :data:`COLUMNS` for the runs of one method."""
-    temperatures = [t for run in runs if (t := run.outcome["temperature"]) is not None]
+    temperatures = [
+        run.prior.teacher_temperature
+        for run in runs
+        if run.prior is not None and run.prior.needs_teacher
+    ]
     train = [run.predictions("train", "last") for run in runs]
     return (
         Measured.of(temperatures) if temperatures else "–",

@@ -69,7 +69,7 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
         yield reference
         for smoothing in smoothings:
             for recipe in methods(reference, smoothing)[1:]:
-                if scale.dataset is None or not recipe.confidence_penalty:
+                if scale.dataset is None or recipe.penalty is None:
                     yield recipe
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -44,10 +44,11 @@ from softprior.studies._kit import (
     by_method,
     verdict,
 )
+from softprior.teachers import EMA, Memory
 from softprior.training import Recipe, Run
 
 SEEDS = {"smoke": 2, "desk": 10, "paper": 5}
-VOTES: tuple[Literal["stored", "permuted", "class mean", "overall mean"], ...] = (
+TARGETS: tuple[Literal["stored", "permuted", "class mean", "overall mean"], ...] = (
     *("stored", "permuted"),
     *("class mean", "overall mean"),
 )
@@ -57,13 +58,13 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
     """Cross-entropy, the teacher, four kinds of votes, six of Beta smoothing; all for each seed."""
     for seed in range(scale.seeds):
         base = _settings.base(scale, seed)
-        distilled, ranked = _settings.distilled(base), _settings.beta(base, "ema")
+        distilled, ranked = _settings.distilled(base), _settings.beta(base, EMA())
         own = _settings.beta(base, None)
         yield base
         yield _settings.teacher(base)
-        yield from (replace(distilled, votes=votes) for votes in VOTES)
+        yield from (replace(distilled, teacher_targets=targets) for targets in TARGETS)
         yield ranked
-        yield _settings.beta(base, "memory")
+        yield _settings.beta(base, Memory())
         yield own
         yield _with(ranked, draw="quantile")
         # Nobody's confidence is asked for: an average of the weights would be kept for nothing.
@@ -72,8 +73,12 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
 
 
 def _with(recipe: Recipe, **changes: Any) -> Recipe:
-    assert isinstance(recipe.prior, BetaPrior)
-    return replace(recipe, prior=replace(recipe.prior, **changes))
+    return replace(recipe, prior=replace(_beta(recipe), **changes))
+
+
+def _beta(recipe: Recipe) -> BetaPrior:
+    """The prior of a recipe that ``_settings.beta`` has made."""
+    return cast(BetaPrior, recipe.prior)
 
 
 def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
@@ -81,10 +86,10 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     students, teachers = apart(runs)
     groups = by_method(students)
     numbers = {name: [measure(run) for run in of] for name, of in groups.items()}
-    votes = [name for name, of in groups.items() if of[0].recipe.votes != "live"]
-    beta = [name for name, of in groups.items() if isinstance(of[0].recipe.prior, BetaPrior)]
+    votes = [name for name, of in groups.items() if of[0].recipe.teacher_targets != "live"]
+    beta = [name for name, of in groups.items() if of[0].recipe.prior and name not in votes]
     intact, ranked = votes[0], beta[0]
-    controls = [name for name in beta if _order(groups[name][0].recipe) != "intact"]
+    controls = [name for name in beta if _beta(groups[name][0].recipe).order != "intact"]
     yield verdict(
         "Self-distillation with the sample's own votes is more accurate than with votes permuted "
         "within the class, averaged over the class, or averaged over all.",
@@ -128,21 +133,18 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     yield fitted(groups)
 
 
-def _order(recipe: Recipe) -> str:
-    assert isinstance(recipe.prior, BetaPrior)
-    return recipe.prior.order
-
-
 def _targets(groups: Mapping[str, Sequence[Run]], teachers: Mapping[Recipe, Run]) -> Table:
     """What was held equal, and what differs, in the target of the true class."""
     rows: list[tuple[Cell, ...]] = []
     own: list[Tensor] = []
     for name, runs in groups.items():
-        prior = runs[0].recipe.prior
-        if isinstance(prior, BetaPrior):
-            mean, spread = _beta_moments(prior, runs[0].recipe.label_weight)
+        recipe = runs[0].recipe
+        if recipe.prior is None:
+            continue
+        if recipe.teacher_targets == "live":
+            mean, spread = _beta_moments(_beta(recipe), recipe.effective_label_weight or 0.0)
             rows.append((name, mean, spread, "–"))
-        elif prior is not None:
+        else:
             targets = [label_targets(run, teachers) for run in runs]
             own = own or targets  # stored votes come first
             rows.append(

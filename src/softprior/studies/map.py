@@ -195,7 +195,7 @@ def _lender(runs: Sequence[Run]) -> Table:
         ),
         rows=[
             (
-                runs[0].recipe.model,
+                str(runs[0].recipe.model),
                 Measured.of([diagnostics.accuracy(*t) for t in train]),
                 Measured.of([diagnostics.predictive_uncertainty(*t) for t in train]),
             )

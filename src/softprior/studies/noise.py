@@ -32,6 +32,7 @@ from softprior.studies._kit import (
 from softprior.studies._noise import Apart, apart, taken_apart, teachers
 from softprior.studies._noise_figures import accuracy_curves, confidences
 from softprior.studies._settings import WEIGHT, base, beta, smoothed, teacher
+from softprior.teachers import EMA
 from softprior.training import Recipe, Run
 
 Kind = Literal["symmetric", "pair"]
@@ -62,12 +63,12 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
         for kind, share in settings:
             first = replace(base(scale, seed), label_noise=share, noise_kind=kind)
             earlier = teacher(first)
-            yield from (earlier, first, smoothed(first), beta(first, "ema"))
+            yield from (earlier, first, smoothed(first), beta(first, EMA()))
             for weight in WEIGHTS:
                 yield replace(
                     first,
                     prior=TeacherPrior(strength=weight, temperature=TEMPERATURE),
-                    label_weight=round(1 - weight, 6),
+                    label_weight=round(1 - weight, 6),  # below 0 where the weight is above 1
                     teacher=earlier,
                 )
 
@@ -136,7 +137,7 @@ def named(recipe: Recipe) -> str:
     if recipe.prior is None and recipe.initialisation:
         return TEACHER
     name = method(recipe).partition(",")[0]
-    return distilled(recipe.prior.strength) if isinstance(recipe.prior, TeacherPrior) else name
+    return distilled(recipe.prior.strength) if recipe.prior and recipe.generation else name
 
 
 def distilled(weight: float) -> str:

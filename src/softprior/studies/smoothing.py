@@ -40,11 +40,11 @@ from softprior.studies._smoothing_figures import confidences_figure, reliability
 from softprior.studies._went import COLUMNS as WENT
 from softprior.studies._went import NOTES, went
 from softprior.training import Recipe, Run
-from softprior.training.store import Epoch
+from softprior.training.store import Selection
 
 SEEDS = {"smoke": 2, "desk": 15, "paper": 20}
 CE, LS, SD = "cross-entropy", "label smoothing", "self-distillation"
-EPOCHS: dict[Epoch, str] = {
+EPOCHS: dict[Selection, str] = {
     "best": "the epoch with the best validation accuracy",
     "last": "the last epoch",
 }
@@ -60,7 +60,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     """Levels, paired differences, verdicts, and what the confidences look like."""
     groups = {name.partition(",")[0]: of for name, of in by_method(runs).items()}
     counts = runs[0].recipe.select  # the epoch that the recipes were made for decides
-    other: Epoch = "last" if counts == "best" else "best"
+    other: Selection = "last" if counts == "best" else "best"
     deciding, beside = (
         {name: [measure(run, epoch) for run in of] for name, of in groups.items()}
         for epoch in (counts, other)
@@ -126,7 +126,7 @@ def _claims(numbers: Numbers) -> Iterable[Claim]:
     )
 
 
-def _levels(epoch: Epoch, numbers: Numbers) -> Table:
+def _levels(epoch: Selection, numbers: Numbers) -> Table:
     return Table(
         key=f"levels_{epoch}",
         title=f"Test set, {EPOCHS[epoch]}",
@@ -141,7 +141,7 @@ def _levels(epoch: Epoch, numbers: Numbers) -> Table:
 
 
 def _differences(
-    key: str, epoch: Epoch, numbers: Numbers, reference: str, names: Sequence[str]
+    key: str, epoch: Selection, numbers: Numbers, reference: str, names: Sequence[str]
 ) -> Table:
     return Table(
         key=f"differences_{key}",

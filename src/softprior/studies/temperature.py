@@ -54,7 +54,7 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
         yield teacher(start)
         for temperature in SMOKE if scale.name == "smoke" else TEMPERATURES:
             votes = TeacherPrior(strength=1.0, temperature=temperature)
-            yield replace(start, prior=votes, label_weight=0.0, teacher=teacher(start))
+            yield replace(start, prior=votes, teacher=teacher(start))
         yield from generations.chain(scale, seed)
 
 

@@ -77,16 +77,15 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
 
 def called(recipe: Recipe) -> str:
     """What a recipe of this study varies."""
-    prior = recipe.prior
-    if not isinstance(prior, TeacherPrior):
+    if recipe.prior is None or not recipe.generation:
         return method(recipe)
-    if prior.weighting == "map":
+    if not recipe.prior.fixed_total:
         return MAP
     if recipe.student_temperature != 1:
         return f"student T = {recipe.student_temperature:g}"
     if recipe.match_smoothing != _settings.SMOOTHING:
         return f"smoothing by {recipe.match_smoothing:g}"
-    return f"label weight {recipe.label_weight:g}"
+    return f"label weight {recipe.effective_label_weight:g}"
 
 
 def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
@@ -97,8 +96,9 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
         groups.setdefault(called(run.recipe), []).append(run)
     numbers = {name: [measure(run) for run in of] for name, of in groups.items()}
     first = {name: of[0].recipe for name, of in groups.items()}
-    label = {n: r.label_weight for n, r in first.items() if n.startswith("label weight")}
-    ends = {n: r.label_weight for n, r in first.items() if not isinstance(r.prior, TeacherPrior)}
+    kept = {n: r.effective_label_weight or 0.0 for n, r in first.items()}
+    label = {n: kept[n] for n in first if n.startswith("label weight")}
+    ends = {n: kept[n] for n, r in first.items() if not r.generation}
     student = {n: r.student_temperature for n, r in first.items() if n.startswith("student")}
     smoothing = {
         name: [1 - label_targets(run, teachers).mean().item() for run in groups[name]]

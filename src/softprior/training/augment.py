@@ -69,13 +69,13 @@ class Views:
             rows, columns = (_resizing(a, b) for a, b in zip(self.shape, self.size, strict=True))
             self.weights = rows.to(pixels.device), columns.to(pixels.device)
 
-    def epoch(self, g: torch.Generator) -> Epoch:
+    def epoch(self, g: torch.Generator) -> EpochViews:
         """The views of one epoch, drawn from ``g`` for all n samples ("none" draws nothing)."""
         boxes = draw(self.kind, len(self.pixels), self.shape, g)
-        return Epoch(self, torch.stack(boxes, 1).to(self.pixels.device))
+        return EpochViews(self, torch.stack(boxes, 1).to(self.pixels.device))
 
 
-class Epoch:
+class EpochViews:
     """One epoch's views: called with sample indices (B,), on the device of the pixels."""
 
     def __init__(self, views: Views, boxes: Tensor) -> None:

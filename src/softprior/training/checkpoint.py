@@ -72,7 +72,7 @@ def load(folder: Path, digest: str) -> tuple[dict[str, Any], dict[str, Any], int
     for path in _newest_first(folder):
         try:
             content = json.loads((path / "state.json").read_text("utf-8"))
-            written, recipe, said = content["format"], content["recipe"], content["sha256"]
+            written, recipe, stated = content["format"], content["recipe"], content["sha256"]
             found = None if written > FORMAT else sha256(path / "tensors.safetensors")
         except (OSError, ValueError, KeyError, TypeError) as error:
             warnings.warn(f"checkpoint {path} is passed over: {error!r}", stacklevel=2)
@@ -87,7 +87,7 @@ def load(folder: Path, digest: str) -> tuple[dict[str, Any], dict[str, Any], int
                 f"{path} belongs to recipe {recipe}, not to {digest}: delete the folder to start "
                 "again"
             )
-        if found != said:
+        if found != stated:
             warnings.warn(
                 f"checkpoint {path} is passed over: its hash is not its own", stacklevel=2
             )

@@ -8,11 +8,11 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from softprior.training.store import Epoch, Part, Run
+from softprior.training.store import Part, Run, Selection
 
 
 def ensemble(
-    runs: Iterable[Run], part: Part = "test", epoch: Epoch | None = None
+    runs: Iterable[Run], part: Part = "test", epoch: Selection | None = None
 ) -> tuple[Tensor, Tensor]:
     """Log-probabilities (n, K) of the ensemble of runs, and labels (n,); for every diagnostic.
 
@@ -33,5 +33,5 @@ def ensemble(
             raise ValueError(
                 f"the runs' {part} samples differ: they need the same data set, subset and seed"
             )
-    said = torch.stack([torch.log_softmax(logits.double(), 1) for logits, _ in members])
-    return torch.logsumexp(said, 0) - math.log(len(members)), labels
+    members_log_p = torch.stack([torch.log_softmax(logits.double(), 1) for logits, _ in members])
+    return torch.logsumexp(members_log_p, 0) - math.log(len(members)), labels

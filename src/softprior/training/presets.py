@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from softprior import checks
+from softprior.records import Objects
 from softprior.training.recipe import Recipe
 
 
@@ -46,24 +47,19 @@ METHODS = {
         line="label smoothing by 0.15, spread over the other classes",
         fields={
             "prior": {"name": "uniform", "strength": 0.15, "spread": "others"},
-            "label_weight": 0.85,
         },
     ),
     "beta": Preset(
         line="Beta smoothing with the official average: random start, batch statistics of its own",
         fields={
             "prior": {"name": "beta", "strength": 0.6, "a": 3.0},
-            "label_weight": 0.4,
-            "teacher": "ema",
-            "ema_start": "random",
-            "ema_mode": "train",
+            "teacher": {"name": "ema", "start": "random", "mode": "train"},
         },
     ),
     "sd": Preset(
         line="self-distillation at temperature 4; the teacher is the cross-entropy run",
         fields={
             "prior": {"name": "teacher", "strength": 0.4, "temperature": 4.0},
-            "label_weight": 0.6,
         },
         generations=2,
     ),
@@ -115,21 +111,28 @@ def recipe(name: str, **fields: Any) -> Recipe:
     return chain(values, preset.generations)[-1]
 
 
-def chain(values: Mapping[str, Any], n: int) -> list[Recipe]:
+def chain(values: Mapping[str, Any], n: int, objects: Objects | None = None) -> list[Recipe]:
     """n generations: cross-entropy, then students that are each taught by the one before.
 
     ``values`` are the students' fields, as :meth:`.Recipe.from_dict` takes them, without a
-    teacher; the first generation has neither their prior nor what goes with it. The recipes are
-    those of :func:`.generations`, for students that may have their temperature matched, too.
+    teacher; the first generation has neither their prior nor what goes with it, and no penalty.
+    The recipes are those of :func:`.generations`, for students that may have their temperature
+    matched, too.
 
     Source: paper (figure 1).
     """
     if n < 1:
         raise ValueError(f"generations must be at least 1, got {n}")
-    alone = {"prior": None, "label_weight": 1.0, "match_smoothing": None, "votes": "live"}
-    recipes = [Recipe.from_dict({**values, **alone})]
+    alone = {
+        "prior": None,
+        "penalty": None,
+        "label_weight": None,
+        "match_smoothing": None,
+        "teacher_targets": "live",
+    }
+    recipes = [Recipe.from_dict({**values, **alone}, objects)]
     first = recipes[0].initialisation
     for k in range(1, n):
         student = {**values, "teacher": recipes[-1], "initialisation": first + k}
-        recipes.append(Recipe.from_dict(student))
+        recipes.append(Recipe.from_dict(student, objects))
     return recipes

@@ -8,7 +8,7 @@ prior ranks is the whole batch. (Batch norm sees each process's own part, as eve
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Literal, TypeAlias
 
 import torch
@@ -18,14 +18,15 @@ from accelerate.state import AcceleratorState
 from accelerate.utils.dataclasses import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from softprior import gathering
 from softprior.teachers import Teacher
-from softprior.training.augment import Epoch
+from softprior.training.augment import EpochViews
 from softprior.training.images import Dataset, Images
+from softprior.training.models import OwnNetwork
 from softprior.training.recipe import Recipe
 
 IGNORED = -100
-Prepared: TypeAlias = tuple[Callable[[Tensor], Tensor], Callable[[Tensor, Tensor], Tensor] | None]
+AskTeacher: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+Prepared: TypeAlias = tuple[Callable[[Tensor], Tensor], AskTeacher | None]
 
 
 class Runtime:
@@ -42,7 +43,7 @@ class Runtime:
         self.accelerator: Any = Accelerator(
             cpu=cpu,
             mixed_precision="bf16" if precision == "bf16" else "no",
-            # Buffers are averaged after each step instead: see learnt_together.
+            # Buffers are averaged after each step instead: see sync_buffers.
             kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
         )
         self.device: torch.device = self.accelerator.device
@@ -57,10 +58,10 @@ class Runtime:
         if not compiled:
             return student, teacher
         # A memory is looked up: there is no network in it to compile.
-        advise: Any = teacher
+        ask_teacher: Any = teacher
         if teacher is not None and any(True for _ in teacher.children()):
-            advise = torch.compile(teacher)
-        return torch.compile(student), advise
+            ask_teacher = torch.compile(teacher)
+        return torch.compile(student), ask_teacher
 
     def place(self, data: Dataset) -> Dataset:
         """The whole data set on the device; pixels that it has no room for stay in memory."""
@@ -92,13 +93,9 @@ class Runtime:
             theirs = torch.cat([theirs, torch.full_like(theirs[:1], IGNORED)])
         return mine, theirs
 
-    def seen(self, view: Epoch, index: Tensor) -> Tensor:
+    def batch_views(self, view: EpochViews, index: Tensor) -> Tensor:
         """The views of these samples, on the device, wherever the pixels are kept."""
         return view(index.to(view.views.pixels.device)).to(self.device)
-
-    def whole(self, parts: Sequence[tuple[Tensor, ...]]) -> list[Tensor]:
-        """Each of the tensors of a batch, of all its parts and all processes."""
-        return [gathering.whole(torch.cat(pieces)) for pieces in zip(*parts, strict=True)]
 
     def total(self, value: Tensor) -> Tensor:
         """The sum over the processes."""
@@ -106,7 +103,7 @@ class Runtime:
             dist.all_reduce(value)
         return value
 
-    def learnt_together(self, model: nn.Module) -> None:
+    def sync_buffers(self, model: nn.Module) -> None:
         """Average the buffers (running statistics) over the processes: the same for all."""
         if self.processes > 1:
             for buffer in model.buffers():
@@ -119,7 +116,7 @@ class Runtime:
         self.accelerator.wait_for_everyone()
 
 
-def fastest_precision(model: str, cpu: bool = False) -> Literal["fp32", "bf16"]:
+def fastest_precision(model: str | OwnNetwork, cpu: bool = False) -> Literal["fp32", "bf16"]:
     """ "bf16" for a deep network, where the accelerator, or else the processor, multiplies it.
 
     Not for the two small networks of digits, whose layers are too small to gain by it. What bf16

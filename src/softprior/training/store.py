@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -22,10 +22,13 @@ import safetensors
 import safetensors.torch
 from torch import Tensor
 
+from softprior import records
+from softprior.priors import Prior
 from softprior.training.files import flush, write
-from softprior.training.recipe import Recipe
+from softprior.training.recipe import FORMAT, OldFormatError, Recipe
+from softprior.training.resolve import resolve
 
-Epoch = Literal["last", "best"]
+Selection = Literal["last", "best"]
 Part = Literal["train", "validation", "test"]
 
 
@@ -44,11 +47,19 @@ class Run:
 
     @cached_property
     def outcome(self) -> dict[str, Any]:
-        """What was decided on the way: best_epoch, temperature (the teacher prior's), seconds."""
+        """What was decided on the way: best_epoch, the prior (its temperature found), seconds."""
         outcome: dict[str, Any] = json.loads((self.path / "outcome.json").read_text("utf-8"))
         return outcome
 
-    def predictions(self, part: Part, epoch: Epoch | None = None) -> tuple[Tensor, Tensor]:
+    @cached_property
+    def prior(self) -> Prior | None:
+        """The prior that it trained with: the recipe's, with the temperature that was found."""
+        prior = self.recipe.prior
+        if prior is None or not records.imported(prior):
+            return prior
+        return replace(prior, **self.outcome["prior"])
+
+    def predictions(self, part: Part, epoch: Selection | None = None) -> tuple[Tensor, Tensor]:
         """Logits (n, K) and labels (n,) on a part of the data, without augmentation.
 
         Of the last epoch, or the best by validation accuracy; by default what the recipe selects.
@@ -56,7 +67,7 @@ class Run:
         tensors = self._tensors("predictions.safetensors")
         return tensors[f"{part}_logits_{epoch or self.recipe.select}"], tensors[f"{part}_labels"]
 
-    def weights(self, epoch: Epoch | None = None) -> dict[str, Tensor]:
+    def weights(self, epoch: Selection | None = None) -> dict[str, Tensor]:
         """The network's state_dict after an epoch, chosen as for the predictions."""
         last = (epoch or self.recipe.select) == "last"
         name = "weights.safetensors" if last else "best.safetensors"
@@ -84,7 +95,8 @@ class Store:
         self.root = Path(root)
 
     def get(self, recipe: Recipe) -> Run | None:
-        """The finished run of this recipe, or None: a damaged one is none, and told of."""
+        """The finished run of this recipe; None if missing or damaged (with a warning)."""
+        recipe = self.resolved(recipe)
         path = self.root / recipe.digest
         if not path.is_dir():
             return None
@@ -94,14 +106,48 @@ class Store:
         return Run(recipe, path)
 
     def runs(self) -> Iterator[Run]:
-        """Every finished run, in the order of their digests; damaged ones are told of."""
+        """Every finished run of this version's format, in the order of their digests.
+
+        Damaged runs are left out with a warning each; those of an earlier version with one for all.
+        """
+        old = 0
         for path in sorted(self.root.glob("[0-9a-f]*")):
             if not path.is_dir() or path.suffix:
                 continue
             if why := damage(path):
                 warnings.warn(f"run {path} is damaged and left out: {why}", stacklevel=2)
-            else:
-                yield open_run(path)
+                continue
+            try:
+                run = open_run(path)
+            except OldFormatError:
+                old += 1
+                continue
+            if run.recipe.digest != path.name:  # a component or network had another version then
+                old += 1
+                continue
+            yield run
+        if old:
+            warnings.warn(
+                f"{self.root} holds {old} run{'s' * (old > 1)} of an earlier version than this "
+                f"(format {FORMAT}): left alone, and trained anew where asked for",
+                stacklevel=2,
+            )
+
+    def resolved(self, recipe: Recipe) -> Recipe:
+        """The recipe with its data's fingerprint; the data is looked at only where it lacks one."""
+        at: object = recipe
+        while isinstance(at, Recipe):
+            if at.data is None:
+                return resolve(recipe, self.root)
+            at = at.teacher
+        return recipe
+
+    def of_other_source(self, recipe: Recipe) -> Run | None:
+        """A run that differs from the recipe in the source of what is somebody's own alone."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # whoever lists the runs is told of damaged ones
+            alike = (run for run in self.runs() if run.recipe.but_for_source(recipe))
+            return next(alike, None)
 
     def put(
         self,
@@ -145,8 +191,8 @@ class Store:
             shutil.rmtree(folder, ignore_errors=True)
         return Run(recipe, path)
 
-    def tell(self, recipe: Recipe, history: list[dict[str, float]]) -> None:
-        """Write the history of a run in the making, for whoever looks on: with its checkpoints."""
+    def write_history(self, recipe: Recipe, history: list[dict[str, float]]) -> None:
+        """Write the history of a run that is not finished, beside its checkpoints."""
         folder = self.partial(recipe)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "history.jsonl").write_text(_lines(history), "utf-8")
@@ -170,6 +216,7 @@ class Store:
 
     def partial(self, recipe: Recipe) -> Path:
         """Where the checkpoints of a run that is not finished lie."""
+        recipe = self.resolved(recipe)
         return self.root / f".{recipe.digest}.checkpoints"
 
     def sweep(self) -> None:
@@ -181,9 +228,14 @@ class Store:
 
 
 def open_run(path: Path) -> Run:
-    """The finished run in a folder, whatever the folder is called."""
+    """The finished run in a folder, whatever the folder is called.
+
+    Nothing is imported on its word: what is somebody's own in it is a plain record.
+    """
     try:
         return Run(Recipe.from_dict(json.loads((path / "recipe.json").read_text("utf-8"))), path)
+    except OldFormatError as error:
+        raise OldFormatError(f"run {path} was made by an earlier version: {error}") from error
     except (OSError, ValueError, TypeError) as error:
         raise ValueError(f"{path} is not a run that this version can read: {error}") from error
 

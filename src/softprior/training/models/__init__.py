@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
-from softprior import checks, discovery
+from softprior import checks, discovery, own
 from softprior.training.models import timm
 
 # (channels, height, width) and number of classes → network from inputs to logits
@@ -22,19 +23,97 @@ def found() -> dict[str, Builder]:
     return {name: build for family in families for name, build in family.NETWORKS.items()}
 
 
+@dataclass(frozen=True)
+class OwnNetwork:
+    """A network from outside the package: a function or class from shape and classes to a module.
+
+    Attributes:
+        name: ``module:Name``.
+        source: SHA-256 of the file that defines it.
+        build: the function or class itself; None where it was not imported.
+    """
+
+    name: str
+    source: str
+    build: Builder | None = field(default=None, compare=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def of(cls, build: Any) -> OwnNetwork:
+        """From the function or class."""
+        if isinstance(build, nn.Module):
+            raise TypeError(
+                f"model is a network, {type(build).__name__}; pass what makes one: a function or "
+                "class that is called with (channels, height, width) and the number of classes"
+            )
+        where = own.origin(build)
+        return cls(where.name, where.source, build)
+
+    def to_record(self) -> dict[str, str]:
+        """As plain JSON values."""
+        return {"name": self.name, "source": self.source}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, str] | str, objects: Mapping[str, Any]) -> OwnNetwork:
+        """With its code where the user has named it in this call, else as a plain record."""
+        name = record if isinstance(record, str) else record["name"]
+        if name in objects:
+            return cls.of(objects[name])
+        if isinstance(record, str):
+            raise ValueError(f"network {name!r} is nowhere to be found")
+        return cls(name, record["source"])
+
+
+def version(name: str) -> int:
+    """Of the family: raised whenever equal recipes give other bits. 1 where a file states none."""
+    for family in discovery.modules(sys.modules[__name__]).values():
+        if name in family.NETWORKS:
+            return int(getattr(family, "VERSION", 1))
+    return 1
+
+
 def check(name: str) -> None:
     """Raise ValueError unless ``name`` is a network, here or (``timm:NAME``) in timm."""
     if name.startswith(timm.PREFIX):
         timm.check(name)
+    elif ":" in name:
+        raise ValueError(
+            f"network {name!r} is somebody's own: pass the function or class itself, or name it on "
+            "the command line with --model"
+        )
     else:
         checks.choice("network", name, [*found(), f"{timm.PREFIX}NAME"])
 
 
-def build(name: str, shape: tuple[int, int, int], num_classes: int, seed: int) -> nn.Module:
-    """A network by name, with weights drawn from the seed; torch's own generator is left alone."""
-    check(name)
+def build(
+    network: str | OwnNetwork, shape: tuple[int, int, int], num_classes: int, seed: int
+) -> nn.Module:
+    """A network, with weights drawn from the seed; torch's own generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if name.startswith(timm.PREFIX):
-            return timm.build(name, shape, num_classes)
-        return found()[name](shape, num_classes)
+        if isinstance(network, OwnNetwork):
+            return _build_own(network, shape, num_classes)
+        check(network)
+        if network.startswith(timm.PREFIX):
+            return timm.build(network, shape, num_classes)
+        return found()[network](shape, num_classes)
+
+
+def _build_own(network: OwnNetwork, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    if network.build is None:
+        raise ValueError(
+            f"network {network.name} is somebody's own and was not imported: to train it name it, "
+            f"--model {network.name}, or pass the object in Python"
+        )
+    try:
+        made = network.build(shape, num_classes)
+    except TypeError as error:
+        raise TypeError(
+            f"network {network.name} was called with shape={shape}, num_classes={num_classes} and "
+            f"failed: {error}"
+        ) from error
+    if not isinstance(made, nn.Module):
+        raise TypeError(f"network {network.name} must return a torch.nn.Module, got {made!r}")
+    return made

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from softprior.losses import ConfidencePenalty
-from softprior.posterior import PosteriorLoss
+from softprior import gathering
+from softprior.criterion import PosteriorLoss
 from softprior.teachers import Teacher
 from softprior.training import checkpoint, schedule
 from softprior.training.images import Dataset, generator
 from softprior.training.recipe import Recipe
 from softprior.training.store import Run
-from softprior.training.taught import network, taught
+from softprior.training.teaching import build_teacher, network
+
+
+@dataclass(frozen=True)
+class StepPart:
+    """What one process has seen of a part of a batch."""
+
+    logits: Tensor
+    labels: Tensor
+    index: Tensor
+    teacher_logits: Tensor | None
 
 
 @dataclass
-class Session:
-    """A run in the making. ``epoch`` epochs and ``step`` steps of the next are behind it."""
+class TrainingState:
+    """All that a run needs to go on from where it is; ``epoch`` epochs of it are done."""
 
-    recipe: Recipe  # with the temperature that matching asks for filled in
+    recipe: Recipe
     model: nn.Module
     teacher: Teacher | None
-    criterion: nn.Module
+    criterion: PosteriorLoss  # its prior has the temperature that matching has found
     optimizer: torch.optim.Optimizer
     loss: Tensor  # sum over the samples of this epoch; a tensor, for reading it is a sync
     epoch: int = 0
@@ -37,20 +48,54 @@ class Session:
 
     @classmethod
     def start(
-        cls, recipe: Recipe, data: Dataset, taught_by: Run | None, device: torch.device
-    ) -> Session:
-        """A fresh session; ``taught_by`` is the finished run of a recipe that is the teacher."""
+        cls, recipe: Recipe, data: Dataset, teacher_run: Run | None, device: torch.device
+    ) -> TrainingState:
+        """A fresh one; ``teacher_run`` is the finished run of a recipe that is the teacher."""
         torch.manual_seed(generator("dropout", recipe.seed).initial_seed())
         model = network(recipe, data).to(device)
-        recipe, teacher = taught(recipe, model, data, taught_by)
+        prior, teacher = build_teacher(recipe, model, data, teacher_run)
+        criterion = PosteriorLoss(
+            prior,
+            penalty=recipe.penalty,
+            label_weight=recipe.label_weight,
+            reduction="sum",
+            num_samples=len(data.train.labels),
+            num_classes=len(data.classes),
+            auto_observe=False,
+        )
         return cls(
             recipe=recipe,
             model=model,
             teacher=teacher.to(device) if teacher else None,
-            criterion=_criterion(recipe).to(device),
+            criterion=criterion.to(device),
             optimizer=schedule.optimizer(recipe, model.parameters()),
             loss=torch.zeros((), dtype=torch.float64, device=device),
         )
+
+    def observe(self, parts: Sequence[StepPart], epoch: int) -> None:
+        """Let teacher and criterion see a step, all of its parts and processes together."""
+        logits = torch.cat([part.logits for part in parts])
+        labels = torch.cat([part.labels for part in parts])
+        index = torch.cat([part.index for part in parts])
+        if self.criterion.states:
+            asked = [part.teacher_logits for part in parts if part.teacher_logits is not None]
+            self.criterion.observe(
+                logits / self.recipe.student_temperature,
+                labels,
+                torch.cat(asked) if asked else None,
+                index=index,
+                epoch=epoch,
+                epochs=self.recipe.epochs,
+            )
+        if self.teacher:
+            whole = (gathering.all_gather(part) for part in (logits, labels, index))
+            self.teacher.observe(self.model, *whole)
+
+    def end_epoch(self) -> None:
+        """Tell what remembers by epochs that one has ended."""
+        self.criterion.end_epoch()
+        if self.teacher:
+            self.teacher.end_epoch(self.model)
 
     def close_epoch(self, row: dict[str, float]) -> None:
         """Take an epoch's row into the history; of equally good epochs the later is the best."""
@@ -68,9 +113,8 @@ class Session:
         for group in self.optimizer.param_groups:
             group["lr"] = schedule.rate(self.recipe, progress)
         self.optimizer.zero_grad()
-        if isinstance(self.criterion, PosteriorLoss):
-            key = generator("prior", self.recipe.seed, epoch, step).initial_seed()
-            self.criterion.generator.manual_seed(key)
+        key = generator("prior", self.recipe.seed, epoch, step).initial_seed()
+        self.criterion.generator.manual_seed(key)
 
     def save(self, folder: Path, digest: str, step: int, is_main: bool) -> None:
         """Write a checkpoint from which the run goes on to the same bits; one process does."""
@@ -105,9 +149,3 @@ class Session:
         for name, value in state.items():
             setattr(self, name, value)
         return step
-
-
-def _criterion(recipe: Recipe) -> nn.Module:
-    if recipe.confidence_penalty:
-        return ConfidencePenalty(recipe.confidence_penalty, reduction="sum")
-    return PosteriorLoss(recipe.prior, label_weight=recipe.label_weight, reduction="sum")

@@ -1,0 +1,84 @@
+"""Which data a recipe means: found out before training, and checked when it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeAlias
+
+from softprior.training import images
+from softprior.training.images import OwnData
+from softprior.training.images.own import FOLDER
+from softprior.training.recipe import Recipe
+
+Progress: TypeAlias = Callable[[int, int], None]
+
+
+def resolve(recipe: Recipe, root: Path | None = None, progress: Progress | None = None) -> Recipe:
+    """The recipe, and the teachers behind it, with the fingerprint of their data.
+
+    Args:
+        recipe: what is to be trained.
+        root: folder of the store, into which data from memory is written, once.
+        progress: called with (images looked at, images in all) where a data set is new.
+
+    Raises:
+        ValueError: the data has changed since the recipe was written, or its teacher was trained
+            on other data.
+        FileNotFoundError: there is nothing at the path.
+    """
+    return resolve_all([recipe], root, progress)[0]
+
+
+def resolve_all(
+    recipes: Iterable[Recipe], root: Path | None = None, progress: Progress | None = None
+) -> list[Recipe]:
+    """Every recipe resolved; each data set is looked at once."""
+    found: dict[str, str] = {}
+    done: dict[Recipe, Recipe] = {}
+
+    def fingerprint(path: str) -> str:
+        if path not in found:
+            images.check(path)
+            found[path] = images.fingerprint(path, progress=progress)
+        return found[path]
+
+    def one(recipe: Recipe) -> Recipe:
+        if recipe not in done:
+            teacher = recipe.teacher
+            if isinstance(teacher, Recipe):
+                teacher = one(teacher) if _is_there(teacher) else teacher
+            done[recipe] = _with_data(recipe, root, fingerprint, teacher)
+        return done[recipe]
+
+    return [one(recipe) for recipe in recipes]
+
+
+def _with_data(
+    recipe: Recipe,
+    root: Path | None,
+    fingerprint: Callable[[str], str],
+    teacher: object,
+) -> Recipe:
+    data = recipe.dataset
+    if isinstance(data, OwnData):
+        if root is None:
+            raise ValueError("data from memory is written to a store: pass the store's folder")
+        path = str(data.write(root / FOLDER))
+        return replace(recipe, dataset=path, fingerprint=data.fingerprint, teacher=teacher)  # type: ignore[arg-type]
+    now = fingerprint(data)
+    if recipe.fingerprint not in (None, now):
+        raise ValueError(
+            f"the data in {data} has changed since this recipe was written: its fingerprint is "
+            f"{now[:16]}, and the recipe's {str(recipe.fingerprint)[:16]}; leave fingerprint out "
+            "to train on the data as it is now"
+        )
+    return replace(recipe, fingerprint=now, teacher=teacher)  # type: ignore[arg-type]
+
+
+def _is_there(recipe: Recipe) -> bool:
+    """Whether its data can be looked at: a finished teacher may come from another machine."""
+    if recipe.fingerprint is None or isinstance(recipe.dataset, OwnData):
+        return True
+    return recipe.dataset in images.NAMES or Path(recipe.dataset).expanduser().exists()
