@@ -1,0 +1,77 @@
+"""Does a prior of one's own beat two built-in ones, on a network and data of one's own?
+
+Claim: counts that lean on the student's own confidence train a more accurate student.
+Paper: not in it; an example of all that can be brought from outside the package.
+Run: python examples/own_study.py, or softprior study examples/own_study.py
+Cost: about 15 s on 2 cores of an AMD EPYC.
+"""
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from sklearn.datasets import load_digits
+from torch import nn
+
+import softprior
+from softprior import Batch, OwnData, Prior, Recipe, TwoLevel, diagnostics, studies
+from softprior.studies import Claim, Difference, Scale, Table
+from softprior.training import Run
+
+
+@dataclass(frozen=True)
+class BoldPrior(Prior):
+    """Imaginary labels on the label as far as the student believes it, else on the others."""
+
+    strength: float = 0.3
+    label = "bold"
+
+    def counts(self, batch: Batch) -> TwoLevel:
+        p = batch.label_margin.sigmoid()  # of the label
+        return TwoLevel(self.strength * p, self.strength * (1 - p) / (batch.num_classes - 1))
+
+
+def network(shape: tuple[int, int, int], num_classes: int) -> nn.Module:
+    """Whatever makes a network from (channels, height, width) and the number of classes."""
+    channels, height, width = shape
+    convolution = nn.Conv2d(channels, 16, 3, padding=1)
+    head = nn.Linear(16 * height * width, num_classes)
+    return nn.Sequential(convolution, nn.ReLU(), nn.Flatten(), head)
+
+
+def data() -> OwnData:
+    """Any arrays of uint8 images and labels from 0; here the even digits."""
+    digits = load_digits()
+    even = digits.target % 2 == 0
+    arrays = digits.images[even].astype("uint8"), digits.target[even] // 2
+    return OwnData.of(arrays, classes=tuple("02468"), name="even digits")
+
+
+def recipes(scale: Scale) -> Iterator[Recipe]:
+    """The runs: three priors for each seed, and all else alike."""
+    for seed in range(scale.seeds):
+        for prior in (BoldPrior(), softprior.UniformPrior(), softprior.BetaPrior()):
+            yield Recipe(dataset=data(), model=network, prior=prior, epochs=8, seed=seed)
+
+
+def show(runs: Sequence[Run]) -> Iterator[Claim | Table]:
+    """A verdict and a table."""
+    accuracy = {
+        method: [diagnostics.accuracy(*run.predictions("test")) for run in group]
+        for method, group in studies.by_method(runs).items()
+    }
+    bold, *others = accuracy
+    gaps = {f"over {m}": Difference.paired(accuracy[bold], accuracy[m]) for m in others}
+    yield studies.verdict("The bold prior is the most accurate.", gaps, sign=+1, percent=True)
+    yield Table(
+        key="accuracy",
+        title="Test accuracy",
+        caption="Mean ± standard deviation over seeds.",
+        columns=[studies.Column(name="Method"), studies.Column(name="Accuracy", percent=True)],
+        rows=[(method, studies.Measured.of(values)) for method, values in accuracy.items()],
+    )
+
+
+if __name__ == "__main__":
+    print("run:", softprior.fit(next(recipes(Scale(name="desk", seeds=1))), "results/runs").path)
+    print("report:", softprior.run_study(sys.modules[__name__]))
