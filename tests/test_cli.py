@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import torch
 
-from softprior import diagnose, priors, studies, teachers
+from softprior import diagnose, penalties, priors, studies, teachers
 from softprior.cli import _progress, main
 from softprior.cli.dispatch import COMMANDS
 from softprior.engines import Failure, LocalEngine, with_teachers
-from softprior.training import Recipe, Store, images, models
+from softprior.training import Recipe, Store, images, models, presets
 from softprior.training.runtime import fastest_precision
 
 PRECISION = fastest_precision("mlp")  # what `softprior fit` takes here unless told otherwise
@@ -78,8 +78,9 @@ def predictions(tmp_path: Path) -> Path:
 def test_list_shows_every_member(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list"]) == 0
     out = capsys.readouterr().out
-    families = (priors.found(), teachers.found(), images.NAMES, models.found(), studies.found())
-    for name in (name for family in families for name in family):
+    families = [priors.found(), penalties.found(), teachers.found(), models.found()]
+    families += [studies.found(), presets.found()]
+    for name in (*images.NAMES, *(name for family in families for name in family)):
         assert re.search(rf"^  {name}\b", out, re.M)
 
 

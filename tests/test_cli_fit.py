@@ -276,6 +276,13 @@ def test_a_live_teacher_is_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert run.recipe.teacher == EMA()
 
 
+def test_a_folder_whose_name_looks_like_ones_own(tmp_path: Path) -> None:
+    there = trained("--epochs 1", tmp_path / "there")[0]
+    folder = shutil.copytree(there.path, tmp_path / "seed:1" / "run")
+    student = trained(f"--epochs 1 --prior teacher --teacher {folder}", tmp_path / "here")[-1]
+    assert student.recipe.teacher == there.recipe
+
+
 def test_a_damaged_teacher_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     there = trained("--epochs 1", tmp_path / "there")[0]
     (there.path / "best.safetensors").write_bytes(b"")

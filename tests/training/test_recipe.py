@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from members import members
 from on_disk import cifar
@@ -374,7 +375,7 @@ def test_formats_of_before_are_named() -> None:
 
 
 def test_data_from_memory_is_a_recipe_s_data(tmp_path: Path) -> None:
-    images = __import__("numpy").arange(12 * 64, dtype="uint8").reshape(12, 8, 8)
+    images = np.arange(12 * 64, dtype="uint8").reshape(12, 8, 8)
     data = OwnData.of((images, [k % 2 for k in range(12)]))
     recipe = Recipe(dataset=data, epochs=1)
     again = Recipe(dataset=OwnData.of((images.copy(), [k % 2 for k in range(12)])), epochs=1)

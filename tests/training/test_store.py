@@ -14,7 +14,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from softprior.training import Recipe, Run, Store, models
+from softprior.training import Recipe, Run, Store, fit, models
 from softprior.training.recipe import OldFormatError
 from softprior.training.store import open_run
 
@@ -166,7 +166,10 @@ def test_runs_of_the_format_before_are_named_once_and_left_alone(tmp_path: Path)
     assert store.get(RECIPE) is None
     with pytest.raises(OldFormatError, match="was made by an earlier version"):
         open_run(old[0])
-    put(store)
+    rows: list[dict[str, float]] = []
+    run = fit(RECIPE, store, rows.append)
+    assert len(rows) == 1  # trained anew
+    assert run.path not in old
     with pytest.warns(UserWarning, match=r"holds 2 runs of an earlier version"):
         assert [run.recipe for run in store.runs()] == [RECIPE]
     assert content == {file: file.read_bytes() for path in old for file in path.iterdir()}

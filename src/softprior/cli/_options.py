@@ -113,7 +113,7 @@ def own_names(given: Sequence[str]) -> dict[str, list[str]]:
         option, equals, value = word.partition("=")
         option = option.removesuffix(".name").removeprefix("--")
         value = value if equals else following
-        is_own = ":" in value and not value.startswith(timm.PREFIX)
+        is_own = ":" in value and not value.startswith(timm.PREFIX) and not Path(value).exists()
         if option in (*BASES, "model", "dataset") and is_own:
             named.setdefault(option, []).append(value)
     return named

@@ -39,7 +39,9 @@ def own_objects(recipe: Recipe) -> dict[str, Origin]:
 
 def warn_of_changed_source(recipe: Recipe, store: Store) -> None:
     """Say so where there is a run of the same recipe with other source of the user's own."""
-    if (found := own_objects(recipe)) and (run := store.of_other_source(recipe)) is not None:
+    # Lambdas of one place have one name: two of them are two recipes, and nothing has changed.
+    found = [name for name, where in own_objects(recipe).items() if where.importable]
+    if found and (run := store.of_other_source(recipe)) is not None:
         warnings.warn(
             f"the source of {', '.join(found)} has changed since run {run.path.name}: this is "
             "another run",
