@@ -111,3 +111,49 @@ def test_what_cannot_be_imported_trains_here(tmp_path: Path) -> None:
     broken = replace(recipe, model=lambda shape, num_classes: nn.Identity())
     (failure,) = LocalEngine(1).run([broken], store)
     assert failure.message
+
+
+def test_of_a_module_that_trains_as_soon_as_it_is_imported(tmp_path: Path) -> None:
+    """By name too it would start processes for ever."""
+    (tmp_path / "mine_eager.py").write_text(SOURCE + "train()\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "import mine_eager"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert 'put that part below if __name__ == "__main__":' in done.stdout + done.stderr
+    assert list(Store(tmp_path / "runs").runs()) == []
+
+
+def test_what_is_carried_along_is_refused_or_decides() -> None:
+    """Values around a function or a class, and the defaults of a function within one."""
+
+    def network(width: int) -> object:
+        def build(shape: object, num_classes: int, width: int = width) -> nn.Module:
+            return nn.Linear(width, num_classes)
+
+        return build
+
+    assert Recipe(model=network(3)).digest != Recipe(model=network(4)).digest  # type: ignore[arg-type]
+
+    def local(k: float) -> type:
+        class Local:
+            def counts(self) -> float:
+                return k
+
+        return Local
+
+    with pytest.raises(TypeError, match="uses the values of k around it"):
+        own.origin(local(0.5))
+
+
+def test_a_lambda_has_one_digest_in_every_process(tmp_path: Path) -> None:
+    source = "from softprior import Recipe\nmodel = lambda s, n: [x for x in {'a', 'b'}]\n"
+    (tmp_path / "mine_lambda.py").write_text(source + "print(Recipe(model=model).digest)\n")
+    command = [sys.executable, str(tmp_path / "mine_lambda.py")]
+    said = {subprocess.run(command, capture_output=True, text=True).stdout for _ in range(2)}
+    assert len(said) == 1
+    assert len(said.pop().strip()) == 16

@@ -5,11 +5,13 @@ Only what the user names in a call is ever imported, never what a stored file na
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import os
+import reprlib
 import sys
 import types
 import weakref
@@ -18,7 +20,7 @@ from typing import Any, NamedTuple
 
 from softprior import checks
 
-_loading: list[Path] = []  # files that are being imported just now
+_loading: list[str] = []  # files and modules that are being imported just now
 _known: weakref.WeakKeyDictionary[Any, Origin] = weakref.WeakKeyDictionary()
 
 
@@ -57,18 +59,17 @@ def origin(thing: Any) -> Origin:
 
 def _look(thing: Any) -> Origin:
     name = thing.__qualname__
-    if isinstance(thing, types.FunctionType) and thing.__closure__:
+    if carried := _carried(thing):
         raise TypeError(
-            f"{name} uses the values of {', '.join(thing.__code__.co_freevars)} around it, which "
-            "would not be part of the recipe; write them into the function, or make it a class "
-            "with these as fields"
+            f"{name} uses the values of {', '.join(carried)} around it, which would not be part of "
+            "the recipe; write them into the function, or make it a class with these as fields"
         )
     module, file = _module_and_file(thing)
     extra = b""
-    if isinstance(thing, types.FunctionType) and "<lambda>" in name:
-        # Several lambdas of a file have one name.
-        code = thing.__code__
-        extra = repr((code.co_code, code.co_consts, code.co_names, thing.__defaults__)).encode()
+    if isinstance(thing, types.FunctionType) and "<" in name:
+        # Several lambdas, and functions within a function, of a file have one name.
+        defaults = thing.__defaults__, thing.__kwdefaults__
+        extra = repr((_content(thing.__code__), defaults)).encode()
     try:
         path = inspect.getsourcefile(thing)
         if path is not None and Path(path).is_file():
@@ -82,6 +83,29 @@ def _look(thing: Any) -> Origin:
         ) from error
     importable = "<" not in name and (file is not None or module != "__main__")
     return Origin(f"{module}:{name}", hashlib.sha256(content + extra).hexdigest(), file, importable)
+
+
+def _carried(thing: Any) -> list[str]:
+    """Names around a function, or the methods of a class, whose values it uses."""
+    if isinstance(thing, types.FunctionType):
+        return sorted(_free(thing))
+    if "<locals>" not in thing.__qualname__:  # what a dataclass adds carries its own helpers
+        return []
+    generated = {"<string>", dataclasses.__file__, reprlib.__file__}
+    methods = [m for m in vars(thing).values() if isinstance(m, types.FunctionType)]
+    own_methods = [m for m in methods if m.__code__.co_filename not in generated]
+    return sorted({name for method in own_methods for name in _free(method)})
+
+
+def _free(function: types.FunctionType) -> list[str]:
+    return [name for name in function.__code__.co_freevars if name != "__class__"]  # of super()
+
+
+def _content(code: types.CodeType) -> tuple[object, ...]:
+    """What a function does, in the same words in every process: no address in memory."""
+    constants = [_content(c) if isinstance(c, types.CodeType) else c for c in code.co_consts]
+    shown = [sorted(map(repr, c)) if isinstance(c, frozenset) else repr(c) for c in constants]
+    return code.co_code, shown, code.co_names
 
 
 def _module_and_file(thing: Any) -> tuple[str, str | None]:
@@ -138,6 +162,9 @@ def _import(name: str) -> types.ModuleType:
     here = os.getcwd()
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)  # as python itself does; a console script's path lacks it
+    if name in sys.modules:
+        return sys.modules[name]
+    _loading.append(name)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
@@ -147,6 +174,8 @@ def _import(name: str) -> types.ModuleType:
             f"there is no module {error.name!r} to import (looked in {here} and where Python "
             f"looks); a file can be named by its path: {name.rpartition('.')[2]}.py:Name"
         ) from error
+    finally:
+        _loading.pop()
 
 
 def _import_file(path: Path) -> types.ModuleType:
@@ -169,7 +198,7 @@ def _import_file(path: Path) -> types.ModuleType:
     sys.modules[name] = module  # dataclasses look their module up there
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))  # as for a script that is run
-    _loading.append(path)
+    _loading.append(str(path))
     try:
         spec.loader.exec_module(module)
     except BaseException:

@@ -203,7 +203,9 @@ class Recipe:
             values["model"] = self.model.to_record()
         elif (version := models.version(self.model)) != 1:
             values["model"] = {"name": self.model, "version": version}
-        if self.label_weight is not None and _is_usual(self.prior, self.label_weight):
+        # What the usual mix of somebody's own prior is, a plain record of it does not know.
+        known = self.prior is None or records.short_name("prior", self.prior) is not None
+        if known and self.label_weight is not None and _is_usual(self.prior, self.label_weight):
             del values["label_weight"]
         for role in records.BASES:
             if isinstance(component := values.get(role), Component):
