@@ -14,8 +14,8 @@ import pytest
 from on_disk import cifar, encoded, numbered, tiny_imagenet, write_images, write_parquet
 
 from softprior.training.images import decode, digits, encoding, fingerprint_cache, hub, parquet
-from softprior.training.images import fingerprint as module
-from softprior.training.images.fingerprint import fingerprint
+from softprior.training.images import fingerprinting as module
+from softprior.training.images.fingerprinting import fingerprint
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from torch.utils.data import IterableDataset, TensorDataset
 from softprior.training.images import classes, finding, load
 from softprior.training.images import decode as decoding
 from softprior.training.images.encoding import netpbm
-from softprior.training.images.fingerprint import fingerprint
+from softprior.training.images.fingerprinting import fingerprint
 from softprior.training.images.own import OwnData
 from softprior.training.images.source import Part
 

@@ -13,7 +13,7 @@ from softprior import checks
 from softprior.training.images import hub
 from softprior.training.images.decode import Job, decoded
 from softprior.training.images.finding import NAMES, check, find
-from softprior.training.images.fingerprint import fingerprint
+from softprior.training.images.fingerprinting import fingerprint
 from softprior.training.images.moments import mean_and_std
 from softprior.training.images.noise import Kind, noisy
 from softprior.training.images.own import FOLDER, OwnData

@@ -14,7 +14,7 @@ from typing import Any
 
 from softprior.training import files
 from softprior.training.images import own_kinds, parquet, parquet_writer
-from softprior.training.images.fingerprint import Digest, of_source, versions
+from softprior.training.images.fingerprinting import Digest, of_source, versions
 from softprior.training.images.own_part import OwnPart
 from softprior.training.images.source import Part, source
 
