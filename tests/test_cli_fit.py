@@ -17,13 +17,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
 
 from softprior import EMA, ConfidencePenalty, diagnostics, priors
 from softprior.cli import _progress, fit, main
-from softprior.training import Pretrained, Recipe, Run, Store, ensemble, generations, presets
+from softprior.cli._events import SCALARS, Events
+from softprior.training import (
+    OwnData,
+    Pretrained,
+    Recipe,
+    Run,
+    Store,
+    ensemble,
+    generations,
+    presets,
+)
 
 VOTES = priors.TeacherPrior(strength=1.0, temperature=1.0)
 PLAIN = ("--precision", "fp32")
@@ -201,6 +212,22 @@ def test_a_finished_cross_entropy_run_is_the_first_of_a_chain(tmp_path: Path) ->
     assert before.items() < written(tmp_path).items()
 
 
+def test_another_data_set_than_a_file_s(tmp_path: Path) -> None:
+    """The fingerprint in a stored recipe is of its own data."""
+    rng = np.random.default_rng(0)
+    folders = [tmp_path / "one", tmp_path / "two"]
+    for folder in folders:
+        pixels = rng.integers(0, 256, (24, 4, 4), dtype=np.uint8)
+        own_data = OwnData.of((pixels, np.arange(24) % 2))
+        own_data.write(folder)
+    (first,) = trained(f"--epochs 1 --dataset {next(folders[0].iterdir())}", tmp_path)
+    config = first.path / "recipe.json"
+    for words in (f"--config {config} --dataset", f"--epochs 1 --config={config} --dataset"):
+        runs = trained(f"{words} {next(folders[1].iterdir())}", tmp_path)
+        assert len(runs) == 2
+    assert len({run.recipe.fingerprint for run in runs}) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -209,6 +236,8 @@ def test_a_finished_cross_entropy_run_is_the_first_of_a_chain(tmp_path: Path) ->
         ("--generations 3 --teacher_model mlp", "taught by the one before: leave --teacher"),
         ("--generations 3 --prior uniform", "prior 'uniform' asks no teacher"),
         ("--generations 3 --prior none", "prior 'none' asks no teacher"),
+        ("--prior none --prior.strength 0.3", "--prior.strength belongs to a prior, and --prior i"),
+        ("--penalty none --penalty.weight 1", "--penalty.weight belongs to a penalty, and --penal"),
         ("--generations 3 --teacher.decay 0.9", "--teacher.decay needs to know which teacher"),
         ("--teacher emma --prior beta", "unknown teacher 'emma': did you mean 'ema'"),
         ("--prior betta", "unknown prior 'betta': did you mean 'beta'"),
@@ -480,6 +509,29 @@ def test_events_of_a_run_that_was_killed_are_those_of_its_history(tmp_path: Path
             assert [s.value for s in scalars] == pytest.approx(wanted, rel=1e-6)
 
 
+def test_events_of_epochs_that_were_never_written_are_made_up_for(tmp_path: Path) -> None:
+    """Killed between its checkpoint and its events, and then once more."""
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    rows: list[dict[str, float]] = [
+        {"epoch": e, "seconds": 10.0 * e, **dict.fromkeys(SCALARS, 1.0 / e)} for e in range(1, 8)
+    ]
+    history = tmp_path / "history.jsonl"
+    for first, last in ((1, 2), (5, 5), (7, 7)):
+        events = Events(tmp_path / "events", history)
+        for row in rows[first - 1 : last]:
+            known = rows[: int(row["epoch"])]
+            history.write_text("".join(json.dumps(r) + "\n" for r in known), "utf-8")
+            events.write(row)
+        events.close()
+        time.sleep(1.1)  # files of events are read in the order of the seconds in their names
+    read = EventAccumulator(str(tmp_path / "events")).Reload().Scalars("loss")
+    assert [s.step for s in read] == list(range(1, 8))
+    assert [s.value for s in read] == pytest.approx([1 / e for e in range(1, 8)])
+    assert read[6].wall_time - read[0].wall_time == pytest.approx(60, abs=0.1)
+
+
 def test_a_missing_tensorboard_is_told_before_training(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -585,7 +637,8 @@ def test_a_stored_file_imports_nothing(
     assert f"add --prior {mine.stem}:Mine" in message
     again = f"--prior {mine.stem}:Mine --model {mine.stem}:network"
     before = written(out)
-    assert len(trained(f"--config {recipe} {again}", out)) == 1
+    for named in (again, own):
+        assert len(trained(f"--config {recipe} {named}", out)) == 1
     assert written(out) == before
     mine.write_text(MINE + "# changed\n")
     words = ["fit", "--config", str(recipe), *again.split(), "--out", str(out)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from softprior import (
     Batch,
     BetaPrior,
     ConfidencePenalty,
+    Penalty,
     PosteriorLoss,
     Sparse,
     TeacherPrior,
@@ -193,10 +195,28 @@ def test_counts(counts: Any, error: type[Exception], message: str) -> None:
         posterior_loss(logits(), labels(), counts)
     with pytest.raises(error, match=message):
         soft_labels(labels(), counts, num_classes=K)
-    shape_is_wrong = "shape" in message or error is TypeError
-    if shape_is_wrong or "nan" in message or "inf" in message.replace("[0, inf", ""):
-        with pytest.raises(error, match=message):
-            PosteriorLoss(lambda batch: counts)(logits(), labels())
+    with pytest.raises(error, match=message):  # of a function, or of somebody's own prior
+        PosteriorLoss(lambda batch: counts)(logits(), labels())
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda each: each.unsqueeze(1).expand(B, K),
+        lambda each: TwoLevel(each, 0.1),
+        lambda each: TwoLevel(0.1, each),
+        lambda each: Sparse(torch.zeros(B, 1).long(), each.unsqueeze(1), 0.1),
+    ],
+)
+def test_counts_of_ignored_samples_may_be_anything(form: Callable[[Tensor], Any]) -> None:
+    criterion = PosteriorLoss(lambda batch: form(torch.tensor([nan, 0.1, 0.1, 0.1])))
+    f = logits().requires_grad_()
+    criterion(f, labels(-100, 1, 2, 0)).backward()
+    assert f.grad is not None
+    assert f.grad.isfinite().all()
+    assert not f.grad[0].any()
+    with pytest.raises(ValueError, match="must be finite and ≥ 0, found nan"):
+        criterion(f, labels())
 
 
 def test_soft_labels() -> None:
@@ -358,6 +378,28 @@ def test_an_epoch_that_is_asked_for(known: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=message):
         criterion(logits(), labels(), **known)
     assert criterion(logits(), labels(), epoch=1, epochs=3).isfinite()
+    for epoch in (0, 4):  # counted from 0, or one too many
+        with pytest.raises(ValueError, match=rf"epoch must be in 1..3 .* got {epoch}"):
+            criterion(logits(), labels(), epoch=epoch, epochs=3)
+
+
+@dataclass(frozen=True)
+class Mean(Penalty):
+    """Answers with what is not one number a sample."""
+
+    weight: float = 1.0
+    shape: tuple[int, ...] = ()
+
+    def losses(self, logits: Tensor, batch: Batch) -> Tensor:
+        return logits.new_ones(self.shape)
+
+
+@pytest.mark.parametrize("shape", [(), (B, 1), (1,), (B, K), (B - 1,)])
+def test_a_penalty_of_another_shape(shape: tuple[int, ...]) -> None:
+    criterion = PosteriorLoss(penalty=Mean(shape=shape))
+    for y in (labels(), labels(-100, 1, 2, 0)):
+        with pytest.raises(ValueError, match=r"losses of Mean\(.*\) must have shape \(4,\), one"):
+            criterion(logits(), y)
 
 
 @pytest.mark.parametrize(

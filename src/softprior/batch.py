@@ -113,6 +113,10 @@ class Batch:
                 "the epoch decides here, and it is not known: call criterion(logits, labels, "
                 "teacher_logits, epoch=epoch, epochs=epochs), with epochs counted from 1"
             )
+        if isinstance(self.epoch, int) and not 1 <= self.epoch <= self.epochs:
+            raise ValueError(
+                f"epoch must be in 1..{self.epochs} (epochs), counted from 1, got {self.epoch}"
+            )
         return self.epoch / self.epochs
 
     def state(self, component: object) -> nn.Module:

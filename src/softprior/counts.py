@@ -102,11 +102,17 @@ def label_probabilities(labels: Tensor, num_classes: int, dtype: torch.dtype) ->
 
 
 def check_counts(
-    logits: Tensor, counts: Counts, *, values: bool = True, signed: bool = False
+    logits: Tensor,
+    counts: Counts,
+    *,
+    values: bool = True,
+    signed: bool = False,
+    valid: Tensor | None = None,
 ) -> None:
     """Raise unless ``counts`` go with ``logits`` (B, K).
 
-    ``values=False`` looks at shapes only; ``signed`` allows counts below 0.
+    ``values=False`` looks at shapes only, and values of samples that are not ``valid`` are not
+    looked at; ``signed`` allows counts below 0.
     """
     per_sample = logits.shape[:1]
     levels: tuple[tuple[str, Tensor | float, torch.Size], ...]
@@ -129,7 +135,7 @@ def check_counts(
             f"{type(counts).__name__}"
         )
     for name, level, shape in levels:
-        _check_level(name, level, shape, logits.device, values=values, signed=signed)
+        _check_level(name, level, shape, logits.device, values, signed, valid)
 
 
 def _check_level(
@@ -137,9 +143,9 @@ def _check_level(
     level: Tensor | float,
     shape: torch.Size,
     device: torch.device,
-    *,
     values: bool,
     signed: bool,
+    valid: Tensor | None,
 ) -> None:
     lowest = -math.inf if signed else 0
     if not isinstance(level, Tensor):
@@ -151,7 +157,11 @@ def _check_level(
         raise TypeError(f"{name} must be floating point, got {level.dtype}")
     if level.device != device:
         raise ValueError(f"{name} must be on the device of logits, {device}, got {level.device}")
-    if values and level.numel() and checks.values_visible(level):
+    if not (values and checks.values_visible(level)):
+        return
+    if valid is not None:
+        level = level[valid]
+    if level.numel():
         low, high = (float(v) for v in level.detach().aminmax())
         if not (lowest <= low and -math.inf < low and high < math.inf):
             wanted = "finite" if signed else "finite and ≥ 0"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -46,7 +48,7 @@ def to_record(role: Role, component: Component) -> dict[str, Any]:
     if isinstance(component, _UNIMPORTED):
         stored: dict[str, Any] = json.loads(component.record)
         return stored
-    fields = {f.name: getattr(component, f.name) for f in dataclasses.fields(component)}
+    fields = {f.name: getattr(component, f.name) for f in dataclasses.fields(component) if f.init}
     short = short_name(role, component)
     if short is None:
         where = own.origin(type(component))
@@ -69,6 +71,45 @@ def canonical(role: Role, component: Component) -> dict[str, Any]:
     return record
 
 
+def check_storable(role: Role, component: Component) -> None:
+    """Raise unless name and fields are all that there is to one of somebody's own.
+
+    Raises:
+        TypeError: it takes arguments that are no fields, or a field's value is no plain one.
+        ValueError: a field's value is not finite, or its name is one that a record has already.
+    """
+    if isinstance(component, _UNIMPORTED):
+        return
+    kind = type(component)
+    fields = [field.name for field in dataclasses.fields(component)]
+    if lost := [name for name in inspect.signature(kind).parameters if name not in fields]:
+        raise TypeError(
+            f"{role} {kind.__name__} takes {', '.join(lost)}, which would be no part of the "
+            "recipe: write @dataclass(frozen=True) above the class, and each as a field"
+        )
+    for name in fields:
+        if name in _TAKEN:
+            raise ValueError(
+                f"{role} {kind.__name__} has a field {name!r}, and its record another: rename it"
+            )
+        _check_plain(f"{role} {kind.__name__}: {name}", getattr(component, name))
+
+
+_TAKEN = ("name", "source", "version", "record")
+
+
+def _check_plain(what: str, value: object) -> None:
+    if isinstance(value, tuple):
+        for item in value:
+            _check_plain(what, item)
+    elif not isinstance(value, (bool, int, float, str, type(None))):
+        raise TypeError(
+            f"{what} is {value!r:.60}; a recipe holds numbers, text, None and tuples of these"
+        )
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{what} must be finite, got {value}; None may stand for without a limit")
+
+
 def from_record(role: Role, record: Mapping[str, Any] | str, objects: Objects) -> Any:
     """The component that a record names; a plain record of it where it must not be imported.
 
@@ -81,11 +122,22 @@ def from_record(role: Role, record: Mapping[str, Any] | str, objects: Objects) -
         ValueError: an unknown name, or field, with the known ones.
     """
     fields = {"name": record} if isinstance(record, str) else dict(record)
-    name, source = str(fields.pop("name", None)), fields.pop("source", None)
+    if "name" not in fields:
+        raise ValueError(
+            f"{role} needs its name beside {', '.join(fields) or 'nothing'}: such as "
+            f'{{"name": {json.dumps(next(iter(found(role))))}}}'
+        )
+    name, source = str(fields.pop("name")), fields.pop("source", None)
+    fields = {key: _tuples(value) for key, value in fields.items()}
     version = fields.pop("version", 1)
     known = found(role)
     if ":" in name:
         if name not in objects:
+            if source is None:
+                raise ValueError(
+                    f"{role} {name} is somebody's own and was not imported: pass the object in "
+                    f"Python, or name it on the command line, --{role} {name}"
+                )
             return _unimported(role, {"name": name, **fields, "source": source, "version": version})
         member = check_class(role, name, objects[name])
     elif name in known:
@@ -100,6 +152,11 @@ def from_record(role: Role, record: Mapping[str, Any] | str, objects: Objects) -
         if field not in allowed:
             raise ValueError(checks.unknown(f"field of {role} {name!r}", field, allowed))
     return member(**fields)
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def check_class(role: Role, name: str, found: Any) -> type[Component]:

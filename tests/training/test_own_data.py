@@ -360,6 +360,7 @@ SWAPPED = np.zeros((12, 3, 5, 5), np.uint8)
         (GREY, LABELS[1:], ValueError, r"labels have shape \(11,\), and there are 12 images"),
         (GREY, LABELS - 1, ValueError, "labels must be ≥ 0, got -1 in row 0; correct it or leave"),
         (GREY, LABELS * 0, ValueError, "there is 1 class, wanted at least 2"),
+        (GREY[:3], np.arange(3), ValueError, r"class 0 \(0\) has one image, and without a test"),
         (GREY[:0], LABELS[:0], ValueError, "own data: the training part has no images"),
     ],
 )  # fmt: skip

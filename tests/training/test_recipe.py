@@ -9,20 +9,25 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from members import members
 from on_disk import cifar
 from torch import nn
 
 from softprior import (
     EMA,
+    Batch,
     BetaPrior,
     ConfidencePenalty,
     Memory,
+    Penalty,
     Prior,
     TeacherPrior,
+    TwoLevel,
     UniformPrior,
     own,
     priors,
@@ -144,6 +149,8 @@ def test_generations_share_the_split_and_differ_in_initialisation() -> None:
         ({"prior": Memory()}, r"prior must be a Prior or None, got Memory"),
         ({"prior": UniformPrior(1.5)}, r"the usual mix of .* leaves -0.5 to the label: pass"),
         ({"model": nn.Linear(2, 2)}, r"model is a network, Linear; pass what makes one"),
+        ({"model": BetaPrior}, r"model is BetaPrior, which is a prior, penalty or teacher; wanted"),
+        ({"dataset": ([1], [2])}, r"dataset must be .* got tuple: .* write dataset=OwnData.of\(\("),
         ({"label_weight": float("nan")}, r"label_weight must be a number"),
         ({"validation": 0.0}, r"validation must be a number in \(0"),
         ({"milestones": (0.5, 0.2)}, r"milestones must ascend"),
@@ -175,11 +182,104 @@ def test_a_recipe_that_cannot_be_run_says_why(change: dict[str, object], message
         ({"prior": {"name": "beta", "a": -1}}, r"a must be a number in \(0"),
         ({"teacher": {"name": "emma"}, "prior": "beta"}, r"unknown teacher 'emma'"),
         ({"penalty": {"name": "confidence", "w": 1}}, r"unknown field of penalty 'confidence' 'w'"),
+        ({"prior": {"strength": 1}}, r"prior needs its name beside strength: such as"),
+        ({"prior": {}}, r"prior needs its name beside nothing: such as"),
+        ({"prior": {"name": "mine:Mine", "strength": 1}}, r"prior mine:Mine is somebody's own"),
+        ({"penalty": "mine:Mine"}, r"penalty mine:Mine is somebody's own and was not imported: pa"),
+        ({"model": {"name": "mine:net"}}, r"network \{'name': 'mine:net'\} is neither a name nor"),
+        ({"model": {"source": "0"}}, r"network \{'source': '0'\} is neither a name nor"),
     ],
 )
 def test_unknown_names_list_the_known_ones(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Recipe.from_dict(values)
+
+
+class Plain(Prior):
+    """Somebody's own, who has forgotten to make it a dataclass."""
+
+    def __init__(self, strength: float = 0.1, power: float = 2.0) -> None:
+        object.__setattr__(self, "strength", strength)
+        object.__setattr__(self, "power", power)
+
+    def counts(self, batch: Batch) -> TwoLevel:
+        return TwoLevel(0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Holding(Prior):
+    """Holds what it is given."""
+
+    strength: float = 0.1
+    held: object = None
+
+    def counts(self, batch: Batch) -> TwoLevel:
+        return TwoLevel(0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Named(Penalty):
+    """Has a field that a record has already."""
+
+    weight: float = 0.1
+    source: str = "here"
+
+    def losses(self, logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        return logits.sum(1)
+
+
+@pytest.mark.parametrize(
+    ("component", "message"),
+    [
+        (
+            Plain(),
+            r"prior Plain takes power, which would be no part of the recipe: write @dataclas",
+        ),
+        (Named(), r"penalty Named has a field 'source', and its record another"),
+        (Holding(held=[1, 2]), r"prior Holding: held is \[1, 2\]; a recipe holds numbers, text"),
+        (Holding(held=torch.ones(2)), r"prior Holding: held is tensor\(.*; a recipe holds numbers"),
+        (Holding(held=abs), r"held is <built-in function abs>; a recipe holds numbers"),
+        (Holding(held=(1, {"a": 2})), r"held is \{'a': 2\}; a recipe holds numbers"),
+        (Holding(held=float("inf")), r"held must be finite, got inf; None may stand for"),
+        (Holding(held=(0.5, float("nan"))), r"held must be finite, got nan"),
+    ],
+)
+def test_what_a_record_cannot_hold_is_refused(component: Any, message: str) -> None:
+    role = "penalty" if isinstance(component, Penalty) else "prior"
+    with pytest.raises((ValueError, TypeError), match=message):
+        Recipe(**{role: component})
+
+
+@pytest.mark.parametrize("held", [None, True, 3, 0.5, "text", (), (1, 2.5, ("a", None))])
+def test_what_a_record_holds_comes_back(held: object) -> None:
+    recipe = Recipe(prior=Holding(held=held))
+    objects = {records.to_record("prior", Holding())["name"]: Holding}
+    again = Recipe.from_dict(json.loads(json.dumps(recipe.to_dict())), objects)
+    assert again == recipe
+    assert again.prior == recipe.prior
+    assert repr(again.prior) == repr(recipe.prior)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (lambda x: x.flatten(1)[:, :13], r"logits of shape \(B, 10\), .* gave \(2, 13\)"),
+        (lambda x: (x.flatten(1)[:, :10], x), r"logits of shape \(B, 10\), .* gave tuple"),
+        (lambda x: x.sum((1, 2, 3)), r"logits of shape \(B, 10\), .* gave \(2,\)"),
+        (
+            lambda x: x @ torch.ones(3, 3),
+            r"failed at a batch of two images, \(2, 1, 8, 8\): Runtim",
+        ),
+    ],
+)
+def test_a_network_that_makes_no_logits_is_refused(outputs: Any, message: str) -> None:
+    class Network(nn.Module):
+        def forward(self, x: torch.Tensor) -> Any:
+            return outputs(x)
+
+    network = models.OwnNetwork("mine:Network", "0", lambda shape, classes: Network())
+    with pytest.raises(ValueError, match=message):
+        models.build(network, (1, 8, 8), 10, seed=0)
 
 
 # ---------------------------------------------------------------- when two recipes are one

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,25 +17,34 @@ def check() -> None:
 
 
 class Events:
-    """Writes into a folder; a resumed run overwrites the events after its checkpoint.
+    """Writes into a folder; a resumed run writes the events before its checkpoint again.
 
     Args:
         folder: of this one run.
+        history: the file of its history, complete up to the row that is written.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, history: Path) -> None:
         self.folder = folder
+        self.history = history
         self.writer: Any = None
 
     def write(self, row: Mapping[str, float]) -> None:
         """A row of the history."""
-        epoch = int(row["epoch"])
         if self.writer is None:
-            # Epochs that a killed run has written after its last checkpoint come again.
-            self.writer = _writer()(str(self.folder), purge_step=epoch)
-        for name in SCALARS:
-            self.writer.add_scalar(name, row[name], epoch)
+            # A killed run may have written epochs after its last checkpoint, which come again, and
+            # none of the epoch at whose end it was killed: all take the place of what is there.
+            self.writer = _writer()(str(self.folder), purge_step=1)
+            for line in self.history.read_text("utf-8").splitlines():
+                earlier = json.loads(line)
+                if earlier["epoch"] < row["epoch"]:
+                    self._add(earlier, time.time() - row["seconds"] + earlier["seconds"])
+        self._add(row, time.time())
         self.writer.flush()
+
+    def _add(self, row: Mapping[str, float], walltime: float) -> None:
+        for name in SCALARS:
+            self.writer.add_scalar(name, row[name], int(row["epoch"]), walltime)
 
     def close(self) -> None:
         """Write what is left."""

@@ -11,7 +11,7 @@ import json
 import operator
 import re
 from argparse import SUPPRESS, Action
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -65,7 +65,7 @@ def arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
     parser.add_argument("--teacher_recipe", type=dict | None, help=SUPPRESS)  # of a file
     parser.add_argument(
         "--dataset",
-        type=str,
+        action=_Dataset,
         default="digits",
         help="a name (softprior list), a path, or package.module:NAME, a function or object of "
         "your own: (images, labels), a torch or Hugging Face Dataset, or a dict of train and test",
@@ -119,6 +119,12 @@ def own_names(given: Sequence[str]) -> dict[str, list[str]]:
     return named
 
 
+def _all_names(named: Mapping[str, Sequence[str]]) -> set[str]:
+    """What the user has typed, and what recipes call the same objects."""
+    typed = {name for option in (*BASES, "model") for name in named.get(option, [])}
+    return typed | {own.origin(own.load(name)).name for name in typed}
+
+
 def _own_classes(role: Role, named: Mapping[str, Sequence[str]]) -> dict[str, type[Component]]:
     return {name: records.check_class(role, name, own.load(name)) for name in named.get(role, [])}
 
@@ -134,6 +140,17 @@ class _Name(Action):
             cfg[f"{role}.{field}"] = value
 
 
+class _Dataset(Action):
+    """Another data set leaves nothing of the fingerprint of the one in a file."""
+
+    def __call__(
+        self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        if option_string is not None:
+            cfg["fingerprint"] = None
+        cfg["dataset"] = values
+
+
 class _RecipeFile(ActionConfigFile):
     """A file of options, whose shape is looked at before the parser sees it."""
 
@@ -142,7 +159,7 @@ class _RecipeFile(ActionConfigFile):
     def __call__(
         self, parser: Any, cfg: Any, values: Any, option_string: str | None = None
     ) -> None:
-        content = _read_config(values, [name for names in self.named.values() for name in names])
+        content = _read_config(values, _all_names(self.named))
         for role in BASES:
             if role in content:
                 content[role] = _named(parser, cfg, role, content[role])
@@ -159,7 +176,7 @@ def _named(parser: Any, cfg: Any, role: str, component: Mapping[str, Any]) -> Ma
     return {**dict.fromkeys(fields), **component}
 
 
-def _read_config(file: str, named: Sequence[str]) -> dict[str, Any]:
+def _read_config(file: str, named: Collection[str]) -> dict[str, Any]:
     try:
         values: Any = get_loader("yaml")(Path(file).read_text("utf-8"))
     except OSError as error:
@@ -221,7 +238,7 @@ def shorthand(given: Sequence[str]) -> list[str]:
     >>> shorthand(["fit", "--epochs", "3", "--prior=beta", "--milestones", "0.5,0.75"])
     ['fit', '--prior.name=beta', '--epochs', '3', '--milestones=[0.5,0.75]']
     """
-    first: dict[str, list[str]] = {"--preset": [], "--config": []}
+    first: dict[str, list[str]] = {"--preset": [], "--config": [], "--dataset": []}
     first |= {f"--{role}.name": [] for role in BASES}
     words: list[str] = []
     left = list(given)

@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 
 from softprior import checks, own, records
 from softprior.priors import Prior
-from softprior.records import BASES
+from softprior.records import BASES, Role
 from softprior.training import OwnData, Pretrained, Recipe, presets
 from softprior.training.models import timm
 from softprior.training.runtime import fastest_precision
@@ -51,7 +51,7 @@ def asked(options: Namespace) -> list[Recipe]:
             )
         return _chain(values, n, objects)
     for role in ("prior", "penalty"):
-        values[role] = None if values[role].get("name") in NONE else values[role]
+        values[role] = _unless_none(role, values[role])
     if model is not None and not isinstance(teacher, Pretrained):
         raise ValueError(
             f"--teacher_model goes with a file of weights: --teacher FILE{WEIGHTS[0]} or FILE.pt"
@@ -102,9 +102,20 @@ def _chain(values: dict[str, Any], n: int, objects: dict[str, Any]) -> list[Reci
             f"wanted {' or '.join(map(repr, sorted(asking)))}"
         )
     values["prior"] = prior or {"name": "teacher", "strength": 1.0, "temperature": 1.0}
-    penalty = values["penalty"]
-    values["penalty"] = None if penalty.get("name") in NONE else penalty
+    values["penalty"] = _unless_none("penalty", values["penalty"])
     return presets.chain(values, n, objects)
+
+
+def _unless_none(role: Role, component: dict[str, Any]) -> dict[str, Any] | None:
+    name = component.get("name")
+    if name not in NONE:
+        return component
+    if fields := [field for field in component if field != "name"]:
+        raise ValueError(
+            f"--{role}.{fields[0]} belongs to a {role}, and --{role} is {name}: name one "
+            f"({', '.join(records.found(role))}), or leave the option out"
+        )
+    return None
 
 
 def _teacher(
@@ -143,6 +154,10 @@ def _teacher(
         values: dict[str, Any] = json.loads(path.read_text("utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not a recipe in JSON: {error}") from error
+    try:
+        Recipe.from_dict(values)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"--teacher {path}: {error}") from error
     return values
 
 

@@ -174,9 +174,9 @@ def _train(
     recipe: Recipe, which: str, later: int, store: Store, options: Namespace, show: Show
 ) -> None:
     """One run; ``later`` epochs are those of the runs after it."""
-    events = _events.Events(options.out / "tensorboard" / recipe.digest)
     minutes = options.checkpoint_minutes
     history = store.partial(recipe) / "history.jsonl"
+    events = _events.Events(options.out / "tensorboard" / recipe.digest, history)
     before = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
 
     def decoded(done: int, total: int) -> None:

@@ -40,10 +40,19 @@ class Penalty(Component):
         checks.finite_logits(logits, valid=batch.valid)
         with without_autocast(logits.device):
             if batch.valid is None:
-                return self.losses(logits.to(batch.dtype), batch)
+                return self._checked(self.losses(logits.to(batch.dtype), batch), len(batch))
             ignored = ~batch.valid
             logits = logits.masked_fill(ignored.unsqueeze(1), 0.0)  # may be NaN
-            return self.losses(logits.to(batch.dtype), batch).masked_fill(ignored, 0.0)
+            each = self._checked(self.losses(logits.to(batch.dtype), batch), len(batch))
+            return each.masked_fill(ignored, 0.0)
+
+    def _checked(self, each: Tensor, size: int) -> Tensor:
+        if not isinstance(each, Tensor) or each.shape != (size,):
+            got = tuple(each.shape) if isinstance(each, Tensor) else repr(each)
+            raise ValueError(
+                f"the losses of {self} must have shape ({size},), one for each sample, got {got}"
+            )
+        return each
 
     @abstractmethod
     def losses(self, logits: Tensor, batch: Batch) -> Tensor:

@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -127,9 +128,14 @@ class Recipe:
             value = getattr(self, role)
             if isinstance(value, str):
                 change(role, records.from_record(role, value, {}))
+            elif isinstance(value, Component):
+                records.check_storable(role, value)
         model: Any = self.model
         if not isinstance(model, (str, OwnNetwork)):
             change("model", OwnNetwork.of(model))
+        dataset: Any = self.dataset
+        if isinstance(dataset, os.PathLike):
+            change("dataset", os.fspath(dataset))
         if self.subset is not None:
             change("subset", images.parse(self.subset).text)
         if isinstance(self.dataset, images.OwnData):
@@ -323,6 +329,11 @@ def _number(value: Any) -> Any:
 
 def _check_values(r: Recipe) -> None:
     """Raise unless every value is right by itself."""
+    if not isinstance(r.dataset, (str, images.OwnData)):
+        raise TypeError(
+            f"dataset must be a name, a path, or OwnData.of(...), got {type(r.dataset).__name__}: "
+            "for images and labels in memory write dataset=OwnData.of((images, labels))"
+        )
     if isinstance(r.model, str):
         models.check(r.model)
     checks.choice("augmentation", r.augment, augment.KINDS)

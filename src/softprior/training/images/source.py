@@ -57,6 +57,11 @@ def source(
         raise ValueError(f"{place}: there is {len(classes)} class, wanted at least 2")
     if test is None:
         held, kept = stratified(train.labels, 0.2, generator("test"))
+        if lost := set(train.labels[held].tolist()) - set(train.labels[kept].tolist()):
+            raise ValueError(
+                f"{place}: class {min(lost)} ({classes[min(lost)]}) has one image, and without a "
+                "test part a fifth of each class is held out for it: add images, or a test part"
+            )
         train, test = train.only(kept), train.only(held)
         notes = [
             *notes,

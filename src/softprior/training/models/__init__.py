@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from softprior import checks, discovery, own
+from softprior.component import Component
 from softprior.training.models import timm
 
 # (channels, height, width) and number of classes → network from inputs to logits
@@ -48,6 +49,11 @@ class OwnNetwork:
                 f"model is a network, {type(build).__name__}; pass what makes one: a function or "
                 "class that is called with (channels, height, width) and the number of classes"
             )
+        if isinstance(build, type) and issubclass(build, Component):
+            raise TypeError(
+                f"model is {build.__name__}, which is a prior, penalty or teacher; wanted what "
+                "makes a network"
+            )
         where = own.origin(build)
         return cls(where.name, where.source, build)
 
@@ -58,11 +64,14 @@ class OwnNetwork:
     @classmethod
     def from_record(cls, record: Mapping[str, str] | str, objects: Mapping[str, Any]) -> OwnNetwork:
         """With its code where the user has named it in this call, else as a plain record."""
-        name = record if isinstance(record, str) else record["name"]
+        name = record if isinstance(record, str) else record.get("name", "")
         if name in objects:
             return cls.of(objects[name])
-        if isinstance(record, str):
-            raise ValueError(f"network {name!r} is nowhere to be found")
+        if isinstance(record, str) or not name or "source" not in record:
+            raise ValueError(
+                f"network {record!r} is neither a name nor the record of one with its source; one "
+                "of your own is passed as an object, or named with --model"
+            )
         return cls(name, record["source"])
 
 
@@ -116,4 +125,25 @@ def _build_own(network: OwnNetwork, shape: tuple[int, int, int], num_classes: in
         ) from error
     if not isinstance(made, nn.Module):
         raise TypeError(f"network {network.name} must return a torch.nn.Module, got {made!r}")
+    _try(made, network.name, shape, num_classes)
     return made
+
+
+@torch.no_grad()
+def _try(made: nn.Module, name: str, shape: tuple[int, int, int], num_classes: int) -> None:
+    """Raise unless it makes logits of images: more classes than there are train without a word."""
+    made.eval()
+    try:
+        outputs = made(torch.zeros(2, *shape))
+    except Exception as error:  # whatever somebody's code stumbles over
+        raise ValueError(
+            f"network {name} failed at a batch of two images, (2, {', '.join(map(str, shape))}): "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    if not isinstance(outputs, Tensor) or outputs.shape != (2, num_classes):
+        shapes = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+        raise ValueError(
+            f"network {name} must make logits of shape (B, {num_classes}), one for each class; a "
+            f"batch of two images gave {shapes}"
+        )
+    made.train()
