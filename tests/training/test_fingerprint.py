@@ -167,7 +167,7 @@ def test_errors_are_those_of_loading(tmp_path: Path) -> None:
     file = write_parquet(tmp_path / "train.parquet", [b"1", b"2"], [0, 7], names="abc")
     with pytest.raises(ValueError, match=r"train.parquet, row 1: label 7 is not in 0\.\.2"):
         fingerprint(tmp_path)
-    write_parquet(file, [b"1", None], [0, 1])
+    write_parquet(file, [b"1", None, b"3", b"4"], [0, 1, 0, 1])
     with pytest.raises(ValueError, match=r"train.parquet, row 1: the image has no bytes"):
         fingerprint(file)
     image = folder(tmp_path / "images") / "train" / "a" / "0001.png"
