@@ -16,23 +16,20 @@ from dataclasses import replace
 from statistics import fmean
 from typing import Literal
 
-from softprior import diagnostics
 from softprior.engines import LocalEngine
-from softprior.studies import _ablation, _settings
-from softprior.studies._kit import Difference, Scale
+from softprior.evidence import Difference
+from softprior.studies import Scale
+from softprior.studies._shared import recipes
+from softprior.studies._shared.scores import TEST, TRAINING_ACCURACY, result
 from softprior.training import Recipe, Run, Store
+
+SCORES = {**TEST, "training_accuracy": TRAINING_ACCURACY}
 
 
 def measure(run: Run) -> dict[str, float]:
-    scores = _ablation.measure(run)
-    return {
-        "accuracy, %": 100 * scores.accuracy,
-        "NLL, nats": scores.nll,
-        "ECE, % (20 bins)": 100 * scores.ece,
-        "NLL after temperature scaling": scores.scaled_nll,
-        "ECE after temperature scaling, %": 100 * scores.scaled_ece,
-        "training accuracy, %": 100 * diagnostics.accuracy(*run.predictions("train")),
-    }
+    scores = result(run, SCORES).scores
+    columns = {name: score.column for name, score in SCORES.items()}
+    return {columns[name].axis: columns[name].factor * value for name, value in scores.items()}
 
 
 def main() -> None:
@@ -46,7 +43,7 @@ def main() -> None:
 
     def base(precision: Literal["fp32", "bf16"], seed: int) -> Recipe:
         scale = Scale(name="desk", seeds=1, dataset=given.dataset, model=given.model)
-        recipe = _settings.base(scale, seed)
+        recipe = recipes.base(scale, seed)
         return replace(recipe, precision=precision, subset=given.subset or recipe.subset)
 
     pairs = [(base("fp32", seed), base("bf16", seed)) for seed in range(given.seeds)]

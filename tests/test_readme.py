@@ -85,5 +85,5 @@ def test_the_three_recipes_of_contributing_work(tmp_path: Path) -> None:
         if "/" in name:
             assert Path(name).stem in listed
     assert "worst_class" in run("worst.py")
-    study = run(*softprior_command, "study", "halves", "--scale", "smoke", "--seeds", "2")
+    study = run(*softprior_command, "study", "shorter", "--scale", "smoke", "--seeds", "2")
     assert "report:" in study

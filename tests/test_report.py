@@ -30,6 +30,21 @@ import matplotlib
 from rich.console import Console
 
 from softprior.cli import main
+from softprior.evidence import (
+    Claim,
+    Column,
+    Difference,
+    Figure,
+    Measured,
+    Panel,
+    Series,
+    Table,
+    Verdict,
+)
+from softprior.evidence import curves as panels
+from softprior.evidence.palette import COLOURS, PAPER
+from softprior.evidence.plots import confidence_histogram, reliability_diagram
+from softprior.evidence.statistics import Interval
 from softprior.report import (
     FORMATS,
     Section,
@@ -51,14 +66,6 @@ from softprior.report.questions import answers
 from softprior.report.results import replace_text
 from softprior.report.terminal import show
 from softprior.report.tidy import FIELDS, to_csv
-from softprior.studies._drawing import (
-    PAPER,
-    confidence_histogram,
-    curve_with_band,
-    legend_beside,
-    reliability_diagram,
-)
-from softprior.studies._kit import COLOURS, Claim, Column, Difference, Figure, Measured, Table
 from softprior.training import Recipe, Store, fit
 
 EVIL = "<script>alert(1)</script> & \"quotes\" 'too'"
@@ -116,20 +123,14 @@ def figure(key: str = "reliability", **changes: Any) -> Figure:
 
 
 def curves() -> Figure:
+    points = [(k, Interval(k / 10, k / 10 - 0.1, k / 10 + 0.1)) for k in range(1, 10)]
+    points.append((10, Interval(1, math.nan, math.nan)))
+    series = [Series(name, COLOURS[name], points) for name in METHODS]
+    panel = Panel(ylabel="Score", xlabel="Generation", series=series)
+    made = panels("curves", "Curves", [panel], caption="C", alt="A", size=(7.2, 3.4))
+
     def draw(axes: Sequence[Any]) -> None:
-        x = list(range(1, 11))
-        for name in METHODS:
-            curve_with_band(
-                axes[0],
-                x,
-                [v / 10 for v in x],
-                [0.1] * 9 + [math.nan],
-                colour=COLOURS[name],
-                label=name,
-                xlabel="Generation",
-                ylabel="Score",
-            )
-        legend_beside(axes[0])
+        made.draw(axes[:1])
         confidence_histogram(axes[1], [0.0, 0.5, 0.99, 1.0], colour="#000000")
 
     return figure("curves", draw=draw, panels=2, size=(7.2, 3.4))
@@ -137,9 +138,9 @@ def curves() -> Figure:
 
 def sections() -> list[Section]:
     claims = [
-        Claim(text="It works.", verdict="holds", evidence="+1.00 [+0.50, +1.50]"),
-        Claim(text="It always works.", verdict="does not hold", evidence="−1.00"),
-        Claim(text=EVIL, verdict="cannot tell", evidence="0.00 [−1.00, +1.00]"),
+        Claim(text="It works.", verdict=Verdict("holds"), evidence="+1.00 [+0.50, +1.50]"),
+        Claim(text="It always works.", verdict=Verdict("does not hold"), evidence="−1.00"),
+        Claim(text=EVIL, verdict=Verdict("cannot tell"), evidence="0.00 [−1.00, +1.00]"),
     ]
     plain: dict[str, Any] = {
         "about": {"Title": "t", "Claim": "it works.", "Paper": "section 6", "Cost": "a minute"},
@@ -590,7 +591,7 @@ def test_markdown_says_what_the_page_says() -> None:
     assert "n = 1 to 5 seeds." in text
     assert tally(sections()[0].claims) in text
     for claim in sections()[0].claims:
-        assert f"{claim.verdict}:** {_text(claim.text)}<br>{_text(claim.evidence)}" in text
+        assert f"{claim.verdict.outcome}:** {_text(claim.text)}<br>{_text(claim.evidence)}" in text
     assert "Processor: an abacus" in text
 
 
@@ -628,7 +629,7 @@ def test_the_paper_s_questions_are_answered_in_a_sentence() -> None:
     asking = [dataclasses.replace(one, items=telling), two]
     found = answers(asking)
     assert [answer.name for answer in found] == ["RQ1", "RQ5"]
-    expected = "It holds that it works (+1.00); it does not hold that it always works (−1.00)."
+    expected = "It works: +1.00. Not so: it always works: −1.00."
     assert all(answer.sentences == [(asking[0], expected)] for answer in found)
     text, page = render_markdown(asking, "x"), render(asking)
     head = text.partition("## One study")[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,26 +13,18 @@ from on_disk import cifar
 from softprior import EMA, BetaPrior, TeacherPrior, UniformPrior, studies
 from softprior.cli import main
 from softprior.engines import estimated_seconds
-from softprior.studies import _settings
-from softprior.studies._kit import (
-    COLOURS,
-    Claim,
-    Difference,
-    Measured,
-    Scale,
-    colour,
-    method,
-    verdict,
-)
+from softprior.evidence.palette import COLOURS, GREY
+from softprior.studies import Scale, method
+from softprior.studies._shared import recipes as shared
 from softprior.training import Pretrained, Recipe, Store
 
 STUDIES = studies.found()
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_docstring_has_its_four_lines(name: str) -> None:
+def test_docstring_has_its_lines(name: str) -> None:
     about = studies.about(STUDIES[name])
-    assert set(about) == {"Title", "Claim", "Paper", "Run", "Cost"}
+    assert set(about) == {"Title", *studies.LINES}
     assert all(about.values())
     assert about["Run"].startswith(f"softprior study {name}")
     assert set(STUDIES[name].SEEDS) == {"smoke", "desk", "paper"}
@@ -111,7 +102,7 @@ def test_studies_run_on_any_network(tmp_path: Path) -> None:
 
 def test_paper_scale_is_the_official_recipe() -> None:
     def of(dataset: str, model: str | None = None) -> Recipe:
-        return _settings.base(Scale(name="paper", seeds=1, dataset=dataset, model=model), 0)
+        return shared.base(Scale(name="paper", seeds=1, dataset=dataset, model=model), 0)
 
     plain, dense = of("cifar100"), of("tiny-imagenet", "densenet100")
     assert (plain.model, plain.epochs, plain.augment) == ("resnet34", 150, "crop")
@@ -132,68 +123,6 @@ def test_the_time_is_estimated_from_runs_alike(everything: Path) -> None:
     assert min(paces) <= one / (4 * base.epochs) <= max(paces)
     assert estimated_seconds([replace(base, model="convnet")], store, 1) is None
     assert estimated_seconds([], store, 1) == 0
-
-
-def test_difference_is_the_paired_t_interval() -> None:
-    scipy_stats = pytest.importorskip("scipy.stats")
-    ours, theirs = [1.0, 2.5, 3.0, 4.5], [0.5, 2.0, 3.5, 3.0]
-    difference = Difference.paired(ours, theirs)
-    interval = scipy_stats.ttest_rel(ours, theirs).confidence_interval(0.95)
-    assert difference.mean == 0.5
-    assert (difference.low, difference.high) == pytest.approx(tuple(interval))
-    assert not difference.clear
-    assert difference.p_t == pytest.approx(scipy_stats.ttest_rel(ours, theirs).pvalue)
-    assert difference.p == 0.5  # of ±.5 ±.5 ±.5 ±1.5, 8 of 16 are as far from 0 as 2
-    assert difference.effect == pytest.approx(0.5 / math.sqrt(2 / 3))
-    alone = Difference.paired([1.0], [0.5])
-    assert alone.n == 1
-    assert math.isnan(alone.low)
-    assert not alone.clear
-
-
-def test_measured_is_mean_and_sample_deviation() -> None:
-    assert Measured.of([1.0, 3.0]) == Measured(2.0, math.sqrt(2), 2)
-    assert math.isnan(Measured.of([1.0]).std)
-    ties = Measured.of([-math.inf, -1.0])  # confidence diversity of a run with ties
-    assert ties.mean == -math.inf
-    assert math.isnan(ties.std)
-
-
-@pytest.mark.parametrize(
-    ("differences", "sign", "expected"),
-    [
-        ([(1, 2), (1, 3)], +1, "holds"),
-        ([(1, 2), (-1, 3)], +1, "cannot tell"),
-        ([(1, 2), (-3, -1)], +1, "does not hold"),
-        ([(1, 2), (1, 3)], -1, "does not hold"),
-        ([(-2, -1)], -1, "holds"),
-        ([(math.nan, math.nan)], +1, "cannot tell"),
-    ],
-)
-def test_verdict(differences: list[tuple[float, float]], sign: int, expected: str) -> None:
-    named = {
-        f"self-{i}": Difference((low + high) / 2, low, high, 5)
-        for i, (low, high) in enumerate(differences)
-    }
-    claim = verdict("It is so.", named, sign=sign)
-    assert isinstance(claim, Claim)
-    assert claim.verdict == expected
-    assert "self-0" in claim.evidence
-
-
-def test_evidence_says_what_decided() -> None:
-    gaps = {
-        "Beta (EMA)": Difference.paired([0.9, 0.92, 0.93], [0.8, 0.81, 0.82]),
-        "alone": Difference(0.5, math.nan, math.nan, 3),
-    }
-    assert verdict("It is so.", gaps, sign=+1, percent=True).evidence == (
-        "Beta (EMA) +10.7 [+9.23, +12.1] points (d_z +18, p = 0.002, sign-flip p = 0.25); "
-        "alone +50 points (seeds: 3; p: paired t test, Holm-adjusted for 2)"
-    )
-    one = Difference.paired([0.4], [0.5])
-    assert verdict("It is so.", {"a": one}, sign=+1).evidence == "a −0.1 (seeds: 1)"
-    with pytest.raises(ValueError, match=r"claim 'It is so\.' has no differences"):
-        verdict("It is so.", {}, sign=+1)
 
 
 BETA = BetaPrior(strength=0.6)
@@ -253,15 +182,19 @@ FIRST = Recipe()
         ),
         (
             Recipe(prior=TeacherPrior(), teacher=FIRST, teacher_targets="permuted"),
-            "self-distillation, permuted votes",
+            "self-distillation, permuted targets",
         ),
     ],
 )
 def test_name_of_a_method(recipe: Recipe, name: str) -> None:
-    assert method(recipe) == name
+    found = method(recipe)
+    assert found.label == name
     base = name.partition(",")[0]
+    assert found["name"] == base
     assert (base in COLOURS) == (base != "Beta (earlier generation)")
-    assert colour(name) == COLOURS.get(base, COLOURS["cross-entropy"])
+    assert found.colour == COLOURS.get(base, GREY)
+    families = {"Beta": "beta", "label": "uniform", "self": "teacher", "confidence": "confidence"}
+    assert found["family"] == families.get(base.replace("-", " ").split()[0], "none")
 
 
 def test_colours_differ_and_are_seen_on_white_paper() -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from statistics import fmean
 
 import pytest
@@ -13,11 +11,11 @@ import torch
 from torch import Tensor
 
 from softprior import Prior
-from softprior.studies import _settings, amount
-from softprior.studies._ablation import Scores
-from softprior.studies._amount import SMOOTHINGS, asked, at_every, chosen, gap, grouped, over_all
-from softprior.studies._drawing import End, name_ends, spaced
-from softprior.studies._kit import Claim, Figure, Scale, Table, method
+from softprior.evidence import Claim, Column, Comparison, Figure, Method, Result, Table
+from softprior.studies import Scale, amount
+from softprior.studies._shared import recipes as shared
+from softprior.studies._shared.methods import named
+from softprior.studies.amount import SMOOTHINGS, asked, averaged, chosen, grouped
 from softprior.training import Recipe
 
 DESK = Scale(name="desk", seeds=6)
@@ -56,7 +54,7 @@ def runs(test: Skill, validation: Skill = lambda *_: 0.5, scale: Scale = DESK) -
     """Of all seeds, the last first; a seed has about the same level for all of its runs."""
     found = []
     for recipe in amount.recipes(scale):
-        name, ε = method(recipe).partition(",")[0], asked(recipe)
+        name, ε = named(recipe).label, asked(recipe)
         level = 0.03 * recipe.seed + 0.015 * torch.rand(()).item()
         found.append(Fake(recipe, test(name, ε) + level, validation(name, ε)))
     return sorted(found, key=lambda run: -run.recipe.seed)
@@ -71,12 +69,12 @@ def test_every_method_at_every_amount() -> None:
     assert len({r.digest for r in recipes}) == len(recipes) == 26
     by_name: dict[str, list[float]] = {}
     for recipe in recipes:
-        by_name.setdefault(method(recipe).partition(",")[0], []).append(asked(recipe))
+        by_name.setdefault(named(recipe).label, []).append(asked(recipe))
     assert by_name.pop(CE) == [0]
     assert len(by_name) == 5
     assert all(tuple(amounts) == SMOOTHINGS for amounts in by_name.values())
-    shared = _settings.methods(_settings.base(DESK, 0))
-    assert set(shared) <= set(recipes)  # the main table's
+    main = shared.methods(shared.base(DESK, 0))
+    assert set(main) <= set(recipes)  # the main table's
 
 
 def test_fewer_runs_on_images() -> None:
@@ -85,7 +83,7 @@ def test_fewer_runs_on_images() -> None:
     assert len(recipes) == 1 + 4 * len(amount.DESK)
     assert not any(r.penalty for r in recipes)
     assert {asked(r) for r in recipes} == {0, *amount.DESK}
-    assert set(_settings.methods(_settings.base(scale, 0))[:-1]) <= set(recipes)  # the main table's
+    assert set(shared.methods(shared.base(scale, 0))[:-1]) <= set(recipes)  # the main table's
 
 
 def test_groups_whatever_the_order() -> None:
@@ -93,58 +91,29 @@ def test_groups_whatever_the_order() -> None:
     some = grouped(of)  # type: ignore[arg-type]
     again = grouped([of[i] for i in torch.randperm(len(of))])  # type: ignore[misc]
     assert some == again
-    assert next(iter(some)) == CE
-    for by in some.values():
-        assert list(by) == sorted(by)
-        assert all([run.recipe.seed for run in group] == list(range(6)) for group in by.values())
-
-
-def table(**accuracy: dict[float, list[float]]) -> dict[str, dict[float, list[Scores]]]:
-    return {
-        name.replace("_", " "): {
-            ε: [Scores(value, 0, 0, 0, 0) for value in of] for ε, of in by.items()
-        }
-        for name, by in accuracy.items()
-    }
+    assert next(iter(some)).label == next(iter(again)).label == CE
+    amounts: dict[str, list[float]] = {}
+    for method, group in some.items():
+        assert [run.recipe.seed for run in group] == list(range(6))
+        amounts.setdefault(method.label, []).append(method.facts.get("amount", 0.0))
+    assert all(by == sorted(by) for by in amounts.values())
 
 
 def test_mean_over_the_amounts_is_the_mean_of_the_gaps() -> None:
     values = torch.rand(3, 2, 7, dtype=torch.float64).tolist()
-    numbers = table(
-        ours=dict(zip((0.1, 0.2), values[0], strict=True)),
-        theirs=dict(zip((0.1, 0.2), values[1], strict=True)),
-        plain={0.0: values[2][0]},
+    ours, theirs = (
+        [Method(label, facts={"amount": ε}) for ε in (0.1, 0.2)] for label in ("ours", "theirs")
     )
-    for reference in ("theirs", "plain"):
-        gaps = [gap(numbers, "ours", reference, "accuracy", ε) for ε in (0.1, 0.2)]
-        whole = over_all(numbers, "ours", reference, "accuracy")
-        assert whole.mean == pytest.approx(fmean(g.mean for g in gaps))
-        back = over_all(numbers, "theirs", "ours", "accuracy")
-        assert reference != "theirs" or back.mean == pytest.approx(-whole.mean)
-    alone = gap(numbers, "ours", "plain", "accuracy", 0.2)
-    wanted = torch.tensor(values[0][1]) - torch.tensor(values[2][0])
-    assert alone.mean == pytest.approx(wanted.mean().item())
-
-
-@pytest.mark.parametrize(
-    ("second", "sign", "expected", "told"),
-    [
-        (+0.1, +1, "holds", "higher at 2 and lower at 0 of 2"),
-        (+0.1, -1, "does not hold", "higher at 2 and lower at 0 of 2"),
-        (-0.1, +1, "does not hold", "higher at 1 and lower at 1 of 2"),
-        (0.0, +1, "cannot tell", "higher at 1 and lower at 0 of 2"),
-    ],
-)
-def test_at_every_amount(second: float, sign: int, expected: str, told: str) -> None:
-    noise = [0.001, -0.002, 0.001, 0.002, -0.002]
-    numbers = table(
-        theirs={0.1: [0.5] * 5, 0.2: [0.5] * 5},
-        ours={0.1: [0.6 + e for e in noise], 0.2: [0.5 + second + e for e in noise]},
-    )
-    claim = at_every("So it is.", numbers, ["ours"], "theirs", "accuracy", sign=sign)
-    assert (claim.text, claim.verdict) == ("So it is.", expected)
-    assert told in claim.evidence
-    assert "Holm-adjusted for 2" in claim.evidence
+    plain = Method("plain")
+    rows = dict(zip([*ours, *theirs, plain], [*values[0], *values[1], values[2][0]], strict=True))
+    results = {m: {s: Result({"a": v}) for s, v in enumerate(of)} for m, of in rows.items()}
+    found = Comparison(results, {"a": Column(name="A")}, "")
+    whole = averaged(found)
+    mine, others, alone = whole.methods
+    gaps = [found.gap(m, t, "a").mean for m, t in zip(ours, theirs, strict=True)]
+    assert whole.gap(mine, others, "a").mean == pytest.approx(fmean(gaps))
+    gaps = [found.gap(m, plain, "a").mean for m in ours]
+    assert whole.gap(mine, alone, "a").mean == pytest.approx(fmean(gaps))
 
 
 def test_the_best_amount_is_validations_and_the_smallest_of_equals() -> None:
@@ -154,8 +123,8 @@ def test_the_best_amount_is_validations_and_the_smallest_of_equals() -> None:
         return 0.9 if peaks.get(name) == ε else 0.6
 
     of = runs(lambda _, ε: 0.3 + ε, validation)
-    best = chosen(grouped(of))  # type: ignore[arg-type]
-    assert best[CE] == 0
+    best = {label: m["amount"] for label, m in chosen(grouped(of)).items()}  # type: ignore[arg-type]
+    assert CE not in best
     assert (best[LS], best[SD], best["Beta (EMA)"]) == (0.20, 0.10, 0.05)
     items = shown(of)
     claim = next(i for i in items if isinstance(i, Claim) and i.text.startswith("Each at its best"))
@@ -167,17 +136,17 @@ def test_the_best_amount_is_validations_and_the_smallest_of_equals() -> None:
 def test_claims_follow_the_numbers() -> None:
     skill = {CE: 0.4, LS: 0.5, "confidence penalty": 0.5}
     items = shown(runs(lambda name, _: skill.get(name, 0.6)))
-    verdicts = {item.text: item.verdict for item in items if isinstance(item, Claim)}
+    verdicts = {item.text: item.verdict.outcome for item in items if isinstance(item, Claim)}
     assert len(verdicts) == 9
     assert {v for t, v in verdicts.items() if "accurate" in t} == {"holds"}
     items = shown(runs(lambda name, _: 1 - skill.get(name, 0.6) - 0.2))
-    verdicts = {item.text: item.verdict for item in items if isinstance(item, Claim)}
+    verdicts = {item.text: item.verdict.outcome for item in items if isinstance(item, Claim)}
     assert {v for t, v in verdicts.items() if "accurate" in t} == {"does not hold"}
 
 
 def test_one_seed_decides_nothing() -> None:
     items = shown(runs(lambda *_: 0.6, scale=replace(DESK, seeds=1)))
-    assert {item.verdict for item in items if isinstance(item, Claim)} == {"cannot tell"}
+    assert {item.verdict.outcome for item in items if isinstance(item, Claim)} == {"cannot tell"}
 
 
 def test_curves_hold_the_tables_numbers() -> None:
@@ -186,43 +155,7 @@ def test_curves_hold_the_tables_numbers() -> None:
     curves = next(i for i in items if isinstance(i, Figure) and i.key == "curves")
     assert len(levels.rows) == 26
     for name, ε, cell, *_ in levels.rows:
-        value, low, high = curves.data["accuracy"][name][f"{ε:g}"]
+        point = curves.data["Accuracy, %"][name]
+        value, low, high = point if ε == "–" else point[f"{100 * ε:g}"]
         assert value == pytest.approx(100 * cell.mean)  # type: ignore[union-attr]
         assert low < value < high
-
-
-def test_names_apart_are_isotonic_regression() -> None:
-    isotonic = pytest.importorskip("sklearn.isotonic").isotonic_regression
-    wanted, gap = torch.rand(9, dtype=torch.float64), 0.12
-    found = torch.tensor(spaced(wanted.tolist(), gap), dtype=torch.float64)
-    order = wanted.argsort()
-    steps = gap * torch.arange(9)
-    expected = torch.from_numpy(isotonic((wanted[order] - steps).numpy())) + steps
-    torch.testing.assert_close(found[order], expected)
-    assert found[order].diff().min() >= gap - 1e-12
-    assert found.mean().item() == pytest.approx(wanted.mean().item())
-    shuffled = torch.randperm(9)
-    torch.testing.assert_close(
-        torch.tensor(spaced(wanted[shuffled].tolist(), gap), dtype=torch.float64), found[shuffled]
-    )
-    apart = [0.9, 0.1, 0.4]
-    assert spaced(apart, 0.2) == pytest.approx(apart)
-    assert spaced([], 0.2) == []
-
-
-def test_names_of_curves_do_not_touch_or_move_the_axes() -> None:
-    text_of = pytest.importorskip("matplotlib.text").Text.get_window_extent
-    figure = pytest.importorskip("matplotlib.figure").Figure(figsize=(4, 3), layout="constrained")
-    agg = pytest.importorskip("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
-    ax = figure.add_subplot()
-    ax.plot([0, 1], [0, 1])
-    before = ax.get_xlim(), ax.get_ylim()
-    heights = (0.5, 0.51, 0.49, 0.52)
-    name_ends(ax, [End(f"method {i}", 1, y, "#000000") for i, y in enumerate(heights)])
-    agg.draw()
-    assert (ax.get_xlim(), ax.get_ylim()) == before
-    boxes = [text_of(text) for text in ax.texts]  # without their lines
-    boxes.sort(key=lambda box: box.y0)
-    assert all(low.y1 < high.y0 for low, high in pairwise(boxes))
-    assert all(box.x0 > ax.get_window_extent().x1 for box in boxes)
-    assert all(math.isfinite(box.x1) and box.x1 <= figure.bbox.x1 for box in boxes)

@@ -11,18 +11,38 @@ import torch
 from scipy import stats
 
 from softprior import diagnostics
-from softprior.studies import _chains, generations
-from softprior.studies._chains import Chain, Said, Scores
-from softprior.studies._kit import Claim, Difference, Measured, Scale, Table
-from softprior.studies._settings import base
-from softprior.studies._statistics import Interval
+from softprior.evidence import (
+    Claim,
+    Column,
+    Comparison,
+    Difference,
+    Measured,
+    Method,
+    Result,
+    Table,
+)
+from softprior.evidence.statistics import Interval
+from softprior.studies import Scale, generations
+from softprior.studies._shared.recipes import base
+from softprior.studies.generations import measures as module
+from softprior.studies.generations.measures import ABOUT_TEACHERS, Chains, chains
 from softprior.training import Run, Store, fit
 
 
-def chain(accuracies: list[float], uncertainties: list[float]) -> Chain:
-    """A chain of which only these two numbers matter; diversity falls as uncertainty rises."""
-    alone = [Scores(a, 1.0, 0.1) for a in accuracies]
-    return Chain(alone, alone, [Said(u, -u, u, 1.0) for u in uncertainties])
+def made(*seeds: tuple[list[float], list[float]]) -> Chains:
+    """Chains of which accuracy and uncertainty matter; diversity falls as uncertainty rises."""
+    generations_ = [Method(str(k)) for k in range(1, len(seeds[0][0]) + 1)]
+    columns = {name: Column(name=name) for name in ("accuracy", *ABOUT_TEACHERS)}
+
+    def scores(a: float, u: float) -> Result:
+        return Result({"accuracy": a, "uncertainty": u, "diversity": -u, "variance": u})
+
+    results = {
+        m: {s: scores(a[k], u[k]) for s, (a, u) in enumerate(seeds)}
+        for k, m in enumerate(generations_)
+    }
+    found = Comparison(results, columns, "")
+    return Chains(generations_, [], found, found, found)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +63,7 @@ def test_the_order_of_the_runs_changes_nothing(runs: list[Run]) -> None:
     assert [t.rows for t in there.values()] == [t.rows for t in back.values()]
 
 
-def test_each_student_sees_the_votes_of_the_one_before_alone(runs: list[Run]) -> None:
+def test_each_student_learns_from_the_one_before_alone(runs: list[Run]) -> None:
     assert [r.recipe.generation for r in runs] == [0, 1, 2] * 2
     for before, run in itertools.pairwise(runs):
         if run.recipe.generation:
@@ -59,7 +79,7 @@ def test_tables_against_the_predictions(runs: list[Run]) -> None:
     accuracy = [diagnostics.accuracy(*run.predictions("test")) for run in second]
     assert found["generations"].rows[1][1] == Measured.of(accuracy)
     train = [diagnostics.predictive_uncertainty(*run.predictions("train")) for run in second]
-    assert found["votes"].rows[1][1] == Measured.of(train)
+    assert found["training"].rows[1][1] == Measured.of(train)
     together = []
     for a, b in (runs[:2], runs[3:5]):
         p = sum(run.predictions("test")[0].double().softmax(1) for run in (a, b))
@@ -76,54 +96,56 @@ def test_tables_against_the_predictions(runs: list[Run]) -> None:
 def test_one_seed_leaves_the_rest_open(runs: list[Run]) -> None:
     claims = [item for item in generations.show(runs[:3]) if isinstance(item, Claim)]
     assert claims
-    assert {claim.verdict for claim in claims} == {"cannot tell"}
+    assert {claim.verdict.outcome for claim in claims} == {"cannot tell"}
 
 
 def test_ensemble_of_one_is_that_one(runs: list[Run]) -> None:
-    for found in _chains.chains(runs):
-        assert found.together[0] == pytest.approx(found.alone[0])
+    found = chains(runs)
+    for score in found.alone.columns:
+        one = found.together.values(found.ensembles[0], score)
+        assert one == pytest.approx(found.alone.values(found.generations[0], score))
 
 
 def test_gains_go_with_the_teacher_not_with_the_student() -> None:
     # The teachers' uncertainty is 1, 2, 3 and gains are .1, .2, .3; the last student's own
     # uncertainty must not count.
-    found = [chain([0.5, 0.6, 0.7, 0.8], [1.0, 2.0, 3.0, -9.0]) for _ in range(5)]
-    assert _chains.teachers(found, "uncertainty") == [[1.0, 2.0, 3.0]] * 5
-    assert _chains.correlate(found, "uncertainty", "since generation 1").value == pytest.approx(1)
-    assert _chains.correlate(found, "diversity", "since generation 1").value == pytest.approx(-1)
+    found = made(*[([0.5, 0.6, 0.7, 0.8], [1.0, 2.0, 3.0, -9.0])] * 5)
+    assert module.teachers(found, "uncertainty") == [[1.0, 2.0, 3.0]] * 5
+    assert module.correlate(found, "uncertainty", "since generation 1").value == pytest.approx(1)
+    assert module.correlate(found, "diversity", "since generation 1").value == pytest.approx(-1)
 
 
 def test_gains_since_the_first_and_on_the_teacher() -> None:
-    found = [chain([0.5, 0.75, 0.625], [0.0] * 3)]
-    assert _chains.gains(found) == [[0.25, 0.125]]
-    assert _chains.gains(found, "on the teacher") == [[0.25, -0.125]]
+    found = made(([0.5, 0.75, 0.625], [0.0] * 3))
+    assert module.gains(found) == [[0.25, 0.125]]
+    assert module.gains(found, "on the teacher") == [[0.25, -0.125]]
 
 
 def test_correlation_against_scipy() -> None:
     g = torch.Generator().manual_seed(0)
     numbers = torch.randn(6, 2, 5, generator=g, dtype=torch.float64).tolist()
-    found = [chain(a, u) for a, u in numbers]
+    found = made(*((a, u) for a, u in numbers))
     x = [u for _, us in numbers for u in us[:-1]]
     y = [a - accuracies[0] for accuracies, _ in numbers for a in accuracies[1:]]
-    ours = _chains.correlate(found, "uncertainty", "since generation 1")
+    ours = module.correlate(found, "uncertainty", "since generation 1")
     assert ours.value == pytest.approx(stats.spearmanr(x, y).statistic)
 
 
 def test_a_common_trend_is_taken_away() -> None:
-    """Each seed a constant above the trend: apart from it, gains fall where uncertainty rises."""
+    """Each seed a constant above the trend: without it, gains fall where uncertainty rises."""
     rise = [0.0, 1.0, 2.0, 3.0]
-    found = [
-        chain([0.0, *(10 * a - s for a in rise[1:])], [10 * u + s for u in rise]) for s in range(6)
-    ]
-    pooled = _chains.correlate(found, "uncertainty", "since generation 1")
-    apart = _chains.correlate(found, "uncertainty", "since generation 1", detrended=True)
+    found = made(
+        *(([0.0, *(10 * a - s for a in rise[1:])], [10 * u + s for u in rise]) for s in range(6))
+    )
+    pooled = module.correlate(found, "uncertainty", "since generation 1")
+    without = module.correlate(found, "uncertainty", "since generation 1", detrended=True)
     assert pooled.value > 0.5
-    assert apart.value == pytest.approx(-1)
+    assert without.value == pytest.approx(-1)
 
 
 def test_centred_columns_have_mean_zero() -> None:
     rows = torch.randn(7, 3, dtype=torch.float64)
-    ours = torch.tensor(_chains.centred(rows.tolist()), dtype=torch.float64)
+    ours = torch.tensor(module.centred(rows.tolist()), dtype=torch.float64)
     torch.testing.assert_close(ours, rows - rows.mean(0))
 
 
@@ -140,5 +162,5 @@ def test_centred_columns_have_mean_zero() -> None:
 )
 def test_verdict_on_a_correlation(low: float, high: float, seeds: int, expected: str) -> None:
     claim = generations.associated("So.", Interval(0.5, low, high), seeds=seeds, students=9)
-    assert claim.verdict == expected
+    assert claim.verdict.outcome == expected
     assert ("[" in claim.evidence) == (not math.isnan(low))

@@ -14,12 +14,13 @@ from scipy import stats
 from torch import Tensor
 
 from softprior import BetaPrior, diagnostics
-from softprior.studies import instance
-from softprior.studies._ablation import Scores, apart, forest, label_targets, measure, paired
-from softprior.studies._kit import Claim, Difference, Scale, Table, by_method
+from softprior.evidence import Claim, Difference, Table
+from softprior.studies import Scale, by_method, instance
+from softprior.studies._shared.methods import split_teachers
+from softprior.studies._shared.scores import TEST, result
+from softprior.studies._shared.training_set import label_targets
 from softprior.training import Recipe, Run
 
-figure = pytest.importorskip("matplotlib.figure")
 SEEDS, CLASSES, TRAIN = 3, 4, 60
 
 
@@ -39,8 +40,8 @@ class FakeRun(Run):
         prior = self.recipe.prior
         if prior is not None and self.recipe.match_smoothing is not None:
             assert isinstance(self.recipe.teacher, Recipe)
-            votes, labels = FakeRun(self.recipe.teacher, self.path).predictions("train")
-            prior = prior.matched(self.recipe.match_smoothing, votes, labels)
+            logits, labels = FakeRun(self.recipe.teacher, self.path).predictions("train")
+            prior = prior.matched(self.recipe.match_smoothing, logits, labels)
         return {"best_epoch": 3, "prior": prior and dataclasses.asdict(prior)}
 
 
@@ -50,10 +51,10 @@ def runs(seeds: int = SEEDS) -> list[Run]:
 
 
 def variants() -> Iterator[tuple[str, Run, dict[Recipe, Run]]]:
-    students, teachers = apart(runs())
-    for name, of in by_method(students).items():
+    students, teachers = split_teachers(runs())
+    for method, of in by_method(students).items():
         for run in of:
-            yield name, run, teachers
+            yield method.label, run, teachers
 
 
 def test_every_variant_takes_as_much_from_the_label() -> None:
@@ -71,11 +72,11 @@ def test_every_variant_takes_as_much_from_the_label() -> None:
     assert len(seen) == 10
 
 
-def test_permuted_votes_are_the_class_s_own() -> None:
+def test_permuted_targets_are_the_class_s_own() -> None:
     found = {name: (run, teachers) for name, run, teachers in variants()}
     targets = {
-        votes: label_targets(*found[f"self-distillation, {votes} votes"])
-        for votes in ("stored", "permuted", "class mean", "overall mean")
+        kind: label_targets(*found[f"self-distillation, {kind} targets"])
+        for kind in ("stored", "permuted", "class mean", "overall mean")
     }
     for label in range(CLASSES):
         stored, permuted, mean, overall = (t[label::CLASSES] for t in targets.values())
@@ -99,8 +100,8 @@ def test_correlation() -> None:
     assert math.isnan(instance._correlation(x, torch.full((20,), 0.85) + 1e-8 * y))
 
 
-def test_teachers_are_taken_apart() -> None:
-    students, teachers = apart(runs()[::-1])
+def test_teachers_are_split_from_students() -> None:
+    students, teachers = split_teachers(runs()[::-1])
     assert [r.initialisation for r in teachers] == [1] * SEEDS
     assert len(students) == 11 * SEEDS
     assert [run.recipe.seed for run in students] == sorted(run.recipe.seed for run in students)
@@ -111,17 +112,18 @@ def test_seeds_stay_together() -> None:
     """Seeds in any order: every difference is between runs of the same seed."""
     given = runs()
     swapped = sorted(given, key=lambda run: -run.recipe.seed)
-    scores = {run.recipe: measure(run) for run in given}
+    accuracy = {run.recipe: result(run, TEST).scores["accuracy"] for run in given}
+    groups = {m.label: of for m, of in by_method(split_teachers(given)[0]).items()}
     tables = {i.key: i for i in instance.show(swapped) if isinstance(i, Table)}
-    for key, reference in (("votes", "self-distillation, stored votes"), ("ranking", "Beta (EMA)")):
-        for name, *cells in tables[key].rows:
-            groups = by_method(apart(given)[0])
+    stored = "self-distillation, stored targets"
+    for key, reference in (("targets", stored), ("ranking", "Beta (EMA)")):
+        for name, *cells in tables[f"differences_{key}"].rows:
             want = Difference.paired(
-                [scores[run.recipe].accuracy for run in groups[str(name)]],
-                [scores[run.recipe].accuracy for run in groups[reference]],
+                [accuracy[run.recipe] for run in groups[str(name)]],
+                [accuracy[run.recipe] for run in groups[reference]],
             )
             assert cells[0] == want
-    assert [row[0] for row in tables["ranking"].rows][-2:] == [
+    assert [row[0] for row in tables["differences_ranking"].rows][-2:] == [
         "Beta (random order)",
         "Beta (reversed order), EMA",
     ]
@@ -140,7 +142,7 @@ def test_claims_compare_with_the_controls() -> None:
 
 def test_one_seed_has_no_intervals() -> None:
     items = list(instance.show(runs(1)))
-    assert {i.verdict for i in items if isinstance(i, Claim)} == {"cannot tell"}
+    assert {i.verdict.outcome for i in items if isinstance(i, Claim)} == {"cannot tell"}
 
 
 def test_scaled_scores_are_after_the_validation_set_s_temperature() -> None:
@@ -148,23 +150,6 @@ def test_scaled_scores_are_after_the_validation_set_s_temperature() -> None:
     temperature = diagnostics.fit_temperature(*run.predictions("validation"))
     logits, labels = run.predictions("test")
     want = diagnostics.nll(logits / temperature, labels)
-    assert measure(run).scaled_nll == pytest.approx(want)
-    assert measure(run).nll == pytest.approx(diagnostics.nll(logits, labels))
-
-
-def test_forest_draws_each_difference_at_its_place() -> None:
-    plain, better = Scores(0.8, 1, 0, 1, 0), Scores(0.9, 1, 0, 1, 0)
-    numbers = {"a": [better, plain], "b": [plain, plain]}
-    gap = paired(numbers, "a", "b", "accuracy")
-    lone = Difference(0.02, math.nan, math.nan, 1)
-    drawing = forest(
-        "f", "F", {"against b": {"a": {"accuracy": gap}, "c": {"accuracy": lone}}}, ["accuracy"]
-    )
-    canvas = figure.Figure()
-    ax = canvas.add_subplot()
-    drawing.draw([ax])
-    points = {line.get_ydata()[0]: line.get_xdata()[0] for line in ax.lines[1:]}
-    assert points == {1: pytest.approx(5), 2: pytest.approx(2)}  # in points, under the heading
-    (bar,) = ax.collections  # none where there is no interval
-    assert bar.get_segments()[0][:, 0].tolist() == pytest.approx([100 * gap.low, 100 * gap.high])
-    assert [label.get_text() for label in ax.get_yticklabels()] == ["against b", "a", "c"]
+    scores = result(run, TEST).scores
+    assert scores["scaled_nll"] == pytest.approx(want)
+    assert scores["nll"] == pytest.approx(diagnostics.nll(logits, labels))

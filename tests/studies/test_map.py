@@ -12,25 +12,25 @@ from torch import Tensor
 from torch.distributions import Dirichlet
 
 from softprior import BetaPrior, Prior, TeacherPrior, UniformPrior
-from softprior.studies import _identities, _simplex
+from softprior.evidence import Claim
 from softprior.studies import map as study
-from softprior.studies._kit import Claim
+from softprior.studies.map import identities, simplex
 
 PRIORS = [UniformPrior(0.3), TeacherPrior(1.5, 2.0), BetaPrior(1.5, 3.0)]
 
 
 def batch(samples: int = 12, classes: int = 4) -> tuple[Tensor, Tensor, Tensor]:
-    logits = _identities.drawn(samples, classes, seed=0)
+    logits = identities.drawn(samples, classes, seed=0)
     return logits, torch.arange(samples) % classes, 2 * torch.randn(samples, classes)
 
 
 @pytest.mark.parametrize("prior", PRIORS, ids=lambda p: type(p).__name__)
 def test_identities_hold(prior: Prior) -> None:
-    logits, labels, votes = batch()
-    errors = _identities.posterior(prior, logits, labels, votes)
+    logits, labels, teacher_logits = batch()
+    errors = identities.posterior(prior, logits, labels, teacher_logits)
     assert max(errors.values()) < 1e-12
-    assert _identities.usual_mix(prior, logits, labels, votes) < 1e-12
-    assert _identities.optimum(prior, labels, votes) < 1e-12
+    assert identities.usual_mix(prior, logits, labels, teacher_logits) < 1e-12
+    assert identities.optimum(prior, labels, teacher_logits) < 1e-12
 
 
 def shifted(right: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -43,38 +43,38 @@ def shifted(right: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 
 def test_a_wrong_loss_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_identities, "posterior_loss", shifted(_identities.posterior_loss))
-    logits, labels, votes = batch()
+    monkeypatch.setattr(identities, "posterior_loss", shifted(identities.posterior_loss))
+    logits, labels, teacher_logits = batch()
     prior = PRIORS[1]
-    errors = _identities.posterior(prior, logits, labels, votes)
+    errors = identities.posterior(prior, logits, labels, teacher_logits)
     assert min(errors.values()) > study.ROUNDING
-    assert _identities.usual_mix(prior, logits, labels, votes) > study.ROUNDING
-    assert _identities.pytorch_smoothing(logits, labels) > study.ROUNDING
-    assert _identities.optimum(prior, labels, votes) > study.ROUNDING
+    assert identities.usual_mix(prior, logits, labels, teacher_logits) > study.ROUNDING
+    assert identities.pytorch_smoothing(logits, labels) > study.ROUNDING
+    assert identities.optimum(prior, labels, teacher_logits) > study.ROUNDING
 
 
 def test_a_side_that_is_no_number_is_far_apart() -> None:
     logits, labels, _ = batch()
-    votes = torch.full_like(logits, math.nan)
+    teacher_logits = torch.full_like(logits, math.nan)
     with pytest.raises(ValueError, match="not finite"):
-        _identities.posterior(PRIORS[1], logits, labels, votes)
-    assert _identities._apart(votes, logits) == math.inf
+        identities.posterior(PRIORS[1], logits, labels, teacher_logits)
+    assert identities._difference(teacher_logits, logits) == math.inf
 
 
 def test_a_wrong_optimum_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = _identities.posterior_loss
+    right = identities.posterior_loss
 
     def wrong(logits: Tensor, labels: Tensor, counts: Tensor, **options: Any) -> Tensor:
         return right(logits, labels, 1.01 * counts, **options)
 
-    monkeypatch.setattr(_identities, "posterior_loss", wrong)
-    _, labels, votes = batch()
-    assert _identities.optimum(PRIORS[1], labels, votes) > study.ROUNDING
+    monkeypatch.setattr(identities, "posterior_loss", wrong)
+    _, labels, teacher_logits = batch()
+    assert identities.optimum(PRIORS[1], labels, teacher_logits) > study.ROUNDING
 
 
 def test_hot_teacher_falls_as_one_over_its_temperature() -> None:
-    logits, labels, votes = batch()
-    gaps = [_identities.hot_teacher(logits, labels, votes, T) for T in (1e3, 1e4, 1e5)]
+    logits, labels, teacher_logits = batch()
+    gaps = [identities.hot_teacher(logits, labels, teacher_logits, T) for T in (1e3, 1e4, 1e5)]
     assert gaps[0] / gaps[1] == pytest.approx(10, rel=0.01)
     assert gaps[1] / gaps[2] == pytest.approx(10, rel=0.01)
 
@@ -96,19 +96,19 @@ def test_claims_can_fail() -> None:
 def verdicts(found: dict[str, dict[str, float]], hot: dict[float, float]) -> list[str]:
     claims = list(study._claims(found, hot))
     assert all(isinstance(claim, Claim) for claim in claims)
-    return [claim.verdict for claim in claims]
+    return [claim.verdict.outcome for claim in claims]
 
 
 def test_a_teacher_that_cannot_be_matched_will_do() -> None:
-    votes, labels = torch.eye(4).repeat(3, 1), (torch.arange(12) + 1) % 4  # always wrong
-    priors = study.methods(votes, labels)
+    teacher_logits, labels = torch.eye(4).repeat(3, 1), (torch.arange(12) + 1) % 4  # always wrong
+    priors = study.methods(teacher_logits, labels)
     assert list(priors) == ["label smoothing", "self-distillation", "Beta smoothing"]
 
 
 def test_panels_take_the_same_from_the_label() -> None:
-    panels = _simplex.panels()
+    panels = simplex.panels()
     for name, panel in panels.items():
-        assert panel.targets.shape == (_simplex.SAMPLES, 3)
+        assert panel.targets.shape == (simplex.SAMPLES, 3)
         torch.testing.assert_close(panel.targets.sum(1), torch.ones(40, dtype=torch.float64))
         # Quantile draws have the mean of Beta(a, 1) up to 1/m.
         tolerance = 5e-3 if name.startswith("Beta") else 1e-6
@@ -123,9 +123,9 @@ def test_panels_take_the_same_from_the_label() -> None:
 
 def test_thresholds_hold_their_mass() -> None:
     alpha = torch.tensor([3.0, 1.5, 2.0], dtype=torch.float64)
-    points, triangles = _simplex.grid()
+    points, triangles = simplex.grid()
     density = Dirichlet(alpha, validate_args=False).log_prob(points).exp()
-    outer, inner = _simplex.thresholds(density)
+    outer, inner = simplex.thresholds(density)
     drawn = Dirichlet(alpha).sample((20000,))
     heights = Dirichlet(alpha, validate_args=False).log_prob(drawn).exp()
     assert (heights > outer).double().mean().item() == pytest.approx(0.9, abs=0.02)
@@ -135,10 +135,10 @@ def test_thresholds_hold_their_mass() -> None:
 
 
 def test_plane_keeps_distances_alike() -> None:
-    x, y = _simplex.plane(torch.eye(3, dtype=torch.float64))
+    x, y = simplex.plane(torch.eye(3, dtype=torch.float64))
     sides = [math.dist((x[i], y[i]), (x[j], y[j])) for i, j in ((0, 1), (1, 2), (0, 2))]
     assert sides == pytest.approx([1, 1, 1])
-    centre = _simplex.plane(torch.full((3,), 1 / 3))
+    centre = simplex.plane(torch.full((3,), 1 / 3))
     assert centre == (pytest.approx([0.5]), pytest.approx([math.sqrt(3) / 6]))
 
 

@@ -9,19 +9,23 @@ import torch
 from torch import Tensor
 
 from softprior import TeacherPrior
-from softprior.studies import noise
-from softprior.studies._kit import Claim, Difference, Measured, Scale, Table
-from softprior.studies._noise import auroc, of_samples
+from softprior.evidence import Claim, Difference, Measured, Table
+from softprior.studies import Scale, noise
+from softprior.studies.noise.samples import auroc, of_samples
 from softprior.training import Recipe
 
 SMOKE = Scale(name="smoke", seeds=2)
+
+
+def distilled(weight: float) -> str:
+    return f"self-distillation, w = {weight:g}"
 
 
 @dataclass(frozen=True)
 class Fake:
     """A run as far as show() asks for it: right about the share ``skill`` of the samples.
 
-    Of wrong training labels it has learned the share ``1 - skill``.
+    Of wrong training labels it predicts the share ``1 - skill``.
     """
 
     recipe: Recipe
@@ -40,16 +44,15 @@ class Fake:
         margin = 2 + 0.01 * torch.arange(self.n) + 0.1 * self.recipe.seed
         return margin.unsqueeze(1) * torch.nn.functional.one_hot(predicted, 5), labels
 
-    def _tensors(self, name: str) -> dict[str, Tensor]:
-        assert name == "predictions.safetensors"
-        return {"train_clean": torch.arange(self.n) % 5} if self.recipe.label_noise else {}
+    def true_labels(self) -> Tensor:
+        return torch.arange(self.n) % 5
 
 
 def shown(skill: dict[str, float], seeds: int = 8) -> list[object]:
     """What show() makes of runs, last seed first, each method with its skill under noise."""
     runs = []
     for at, recipe in enumerate(noise.recipes(replace(SMOKE, seeds=seeds))):
-        base = skill.get(noise.named(recipe), 0.5) if recipe.label_noise else 0.9
+        base = skill.get(noise.variant(recipe).label, 0.5) if recipe.label_noise else 0.9
         runs.append(Fake(recipe, base + 0.025 * (at % 2 + recipe.seed % 2)))
     return list(noise.show(sorted(runs, key=lambda run: -run.recipe.seed)))  # type: ignore[type-var]
 
@@ -91,29 +94,29 @@ def test_auroc_is_scikit_learns() -> None:
     assert auroc(high.exp(), low.exp()) == pytest.approx(auroc(high, low))
 
 
-def test_samples_apart_by_hand() -> None:
+def test_right_and_wrong_labels_by_hand() -> None:
     p = torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.6, 0.3, 0.1], [0.2, 0.3, 0.5]])
     given, true = torch.tensor([0, 1, 1, 2]), torch.tensor([0, 1, 0, 0])
-    apart = of_samples(p.log(), given, true)
-    assert apart == pytest.approx((0.75, 0.4, 0.4, 0.5, 0.5, 1.0))
+    found = of_samples(p.log(), given, true)
+    assert tuple(found.values()) == pytest.approx((0.75, 0.4, 0.4, 0.5, 0.5, 1.0))
 
 
-def test_samples_apart_do_not_ask_for_an_order_or_a_constant() -> None:
+def test_right_and_wrong_labels_do_not_ask_for_an_order_or_a_constant() -> None:
     logits, true = torch.randn(60, 4).double(), torch.randint(4, (60,))
     given = torch.where(torch.rand(60) < 0.4, (true + 1) % 4, true)
     order = torch.randperm(60)
-    apart = of_samples(logits, given, true)
-    assert of_samples(logits[order], given[order], true[order]) == pytest.approx(apart)
-    assert of_samples(logits + torch.randn(60, 1), given, true) == pytest.approx(apart)
+    found = of_samples(logits, given, true)
+    assert of_samples(logits[order], given[order], true[order]) == pytest.approx(found)
+    assert of_samples(logits + torch.randn(60, 1), given, true) == pytest.approx(found)
     hot = 100 * torch.nn.functional.one_hot(given, 4)
-    assert of_samples(hot, given, true)[:5] == pytest.approx((1, 1, 0, 1, 0))
+    assert list(of_samples(hot, given, true).values())[:5] == pytest.approx([1, 1, 0, 1, 0])
 
 
 def test_claims_follow_the_numbers() -> None:
     better = dict.fromkeys(("label smoothing", "Beta (EMA)"), 0.6)
-    better |= {noise.distilled(0.6): 0.65, noise.distilled(1.0): 0.7, noise.distilled(1.2): 0.8}
+    better |= {distilled(0.6): 0.65, distilled(1.0): 0.7, distilled(1.2): 0.8}
     claims = [item for item in shown({"cross-entropy": 0.3, **better}) if isinstance(item, Claim)]
-    by_text = {c.text: c.verdict for c in claims}
+    by_text = {c.text: c.verdict.outcome for c in claims}
     assert len(by_text) == len(claims)
     for start in ("With symmetric 40 %", "With pair 40 %"):
         (verdict,) = (v for t, v in by_text.items() if t.startswith(start) and "accurate" in t)
@@ -123,14 +126,14 @@ def test_claims_follow_the_numbers() -> None:
     assert {v for t, v in by_text.items() if "than by" in t} == {"holds"}
     worse = {"cross-entropy": 0.9, **dict.fromkeys(better, 0.4)}
     claims = [item for item in shown(worse) if isinstance(item, Claim)]
-    assert {c.verdict for c in claims if "accurate" in c.text} == {"does not hold"}
+    assert {c.verdict.outcome for c in claims if "accurate" in c.text} == {"does not hold"}
 
 
 def test_tables_pair_by_seed_and_leave_the_teacher_out() -> None:
     tables = {item.key: item for item in shown({}) if isinstance(item, Table)}
     names = [row[0] for row in tables["accuracy_best"].rows]
     assert names == ["cross-entropy", "label smoothing", "Beta (EMA)"] + [
-        noise.distilled(w) for w in noise.WEIGHTS
+        distilled(w) for w in noise.WEIGHTS
     ]
     assert [c.name for c in tables["accuracy_best"].columns[1:]] == [
         "no noise",
@@ -150,4 +153,4 @@ def test_tables_pair_by_seed_and_leave_the_teacher_out() -> None:
 
 def test_one_seed_is_enough_to_show() -> None:
     items = shown({}, seeds=1)
-    assert {c.verdict for c in items if isinstance(c, Claim)} == {"cannot tell"}
+    assert {c.verdict.outcome for c in items if isinstance(c, Claim)} == {"cannot tell"}

@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from softprior import Prior
-from softprior.studies import _settings, smoothing
-from softprior.studies._kit import Claim, Difference, Figure, Measured, Scale, Table, method
-from softprior.studies._went import on_label
+from softprior.evidence import Claim, Difference, Figure, Measured, Table
+from softprior.studies import Scale, smoothing
+from softprior.studies._shared import recipes as shared
+from softprior.studies._shared.methods import named
+from softprior.studies._shared.scores import on_label
 from softprior.training import Recipe
 from softprior.training.store import Selection
 
@@ -54,8 +56,8 @@ def runs(scale: Scale, skill: Callable[[str, Selection], float]) -> Runs:
     for recipe in smoothing.recipes(scale):
         level = 0.03 * recipe.seed + 0.015 * torch.rand(()).item()
         of: dict[Selection, float] = {
-            "best": skill(method(recipe).partition(",")[0], "best") + level,
-            "last": skill(method(recipe).partition(",")[0], "last") + level,
+            "best": skill(named(recipe).label, "best") + level,
+            "last": skill(named(recipe).label, "last") + level,
         }
         found.append(Fake(recipe, of))
     return sorted(found, key=lambda run: -run.recipe.seed)
@@ -70,9 +72,9 @@ def test_six_methods_of_one_start() -> None:
     assert len({r.digest for r in recipes}) == len(recipes) == 12
     for seed in range(2):
         of = [r for r in recipes if r.seed == seed]
-        assert [method(r).partition(",")[0] for r in of] == METHODS
+        assert [named(r).label for r in of] == METHODS
         assert len({r.initialisation for r in of}) == 1
-        assert of[4].teacher == _settings.teacher(of[0])
+        assert of[4].teacher == shared.teacher(of[0])
         assert of[4].teacher.initialisation != of[0].initialisation
 
 
@@ -95,11 +97,11 @@ def test_the_epoch_that_the_recipes_select_decides(
     )
     first = next(item for item in items if isinstance(item, Claim))
     assert first.text == "Every regulariser is more accurate than cross-entropy."
-    assert first.verdict == expected
+    assert first.verdict.outcome == expected
     tables = {item.key: item for item in items if isinstance(item, Table)}
     assert next(iter(tables)) == f"levels_{epoch}"
     figures = [item for item in items if isinstance(item, Figure) and item.key != "gaps"]
-    word = {"best": "best epoch", "last": "last epoch"}[epoch]
+    word = {"best": "best validation accuracy", "last": "last epoch"}[epoch]
     assert all(word in figure.caption for figure in figures)
     for key in ("best", "last"):
         gaps = [row[1] for row in tables[f"differences_{key}"].rows]
@@ -120,17 +122,17 @@ def test_pairs_are_of_one_seed() -> None:
     assert distilled[1].high - distilled[1].low < 0.03 < levels["self-distillation"].std
 
 
-def test_claims_about_one_method_are_apart() -> None:
+def test_each_method_has_claims_of_its_own() -> None:
     better = {"self-distillation": 0.75, "Beta (EMA)": 0.5, "Beta (memory)": 0.5}
     items = shown(runs(DESK, lambda name, _: better.get(name, 0.6)))
-    verdicts = {item.text: item.verdict for item in items if isinstance(item, Claim)}
+    verdicts = {item.text: item.verdict.outcome for item in items if isinstance(item, Claim)}
     assert verdicts["Self-distillation is more accurate than label smoothing."] == "holds"
     assert verdicts["Beta smoothing is more accurate than label smoothing."] == "does not hold"
 
 
 def test_one_seed_decides_nothing() -> None:
     items = shown(runs(replace(DESK, seeds=1), lambda *_: 0.6))
-    assert {item.verdict for item in items if isinstance(item, Claim)} == {"cannot tell"}
+    assert {item.verdict.outcome for item in items if isinstance(item, Claim)} == {"cannot tell"}
     assert not any("1 seeds" in i.caption for i in items if isinstance(i, Figure))
 
 

@@ -11,13 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from softprior.studies import _settings, weights
-from softprior.studies._ablation import Scores, apart, label_targets
-from softprior.studies._kit import Claim, Figure, Scale, Table
-from softprior.studies._sweeps import interpolated, sweep
+from softprior.evidence import Claim, Column, Comparison, Figure, Method, Result, Table
+from softprior.studies import Scale, weights
+from softprior.studies._shared import recipes as shared
+from softprior.studies._shared.methods import split_teachers
+from softprior.studies._shared.training_set import label_targets
+from softprior.studies.weights import interpolated
 from softprior.training import Recipe, Run
 
-figure = pytest.importorskip("matplotlib.figure")
+MAP, PLAIN = "MAP weights", "label weight 0.4"
 CLASSES, TRAIN = 5, 200
 
 
@@ -35,8 +37,8 @@ class FakeRun(Run):
         prior = self.recipe.prior
         if prior is not None and self.recipe.match_smoothing is not None:
             assert isinstance(self.recipe.teacher, Recipe)
-            votes, labels = FakeRun(self.recipe.teacher, self.path).predictions("train")
-            prior = prior.matched(self.recipe.match_smoothing, votes, labels)
+            logits, labels = FakeRun(self.recipe.teacher, self.path).predictions("train")
+            prior = prior.matched(self.recipe.match_smoothing, logits, labels)
         return {"best_epoch": 3, "prior": prior and dataclasses.asdict(prior)}
 
 
@@ -46,28 +48,28 @@ def runs(seeds: int = 3, name: Any = "desk") -> list[Run]:
 
 @pytest.mark.parametrize("name", ["smoke", "desk", "paper"])
 def test_each_run_is_asked_for_once_and_has_its_own_name(name: str) -> None:
-    students, _ = apart(runs(1, name))
-    names = [weights.called(run.recipe) for run in students]
+    students, _ = split_teachers(runs(1, name))
+    names = [weights.variant(run.recipe).label for run in students]
     assert len({run.recipe.digest for run in students}) == len(students)
     assert len(set(names)) == len(names)
-    assert weights.PLAIN in names
+    assert PLAIN in names
 
 
 def test_the_reference_is_shared_with_the_other_studies() -> None:
-    by_name = {weights.called(r): r for r in weights.recipes(Scale(name="desk", seeds=1))}
-    base = _settings.base(Scale(name="desk", seeds=1), 0)
-    assert by_name[weights.PLAIN] == _settings.distilled(base)
-    assert by_name["smoothing by 0.3"] == _settings.distilled(base, 0.3)
+    by_name = {weights.variant(r).label: r for r in weights.recipes(Scale(name="desk", seeds=1))}
+    base = shared.base(Scale(name="desk", seeds=1), 0)
+    assert by_name[PLAIN] == shared.distilled(base)
+    assert by_name["smoothing by 0.3"] == shared.distilled(base, 0.3)
 
 
 def test_smoothing_is_matched_but_for_map_weights() -> None:
-    students, teachers = apart(runs(1))
+    students, teachers = split_teachers(runs(1))
     found = {
-        weights.called(run.recipe): 1 - label_targets(run, teachers).mean().item()
+        weights.variant(run.recipe).label: 1 - label_targets(run, teachers).mean().item()
         for run in students
         if run.recipe.teacher in teachers
     }
-    more = found.pop(weights.MAP)
+    more = found.pop(MAP)
     for name, ε in found.items():
         asked = float(name.rpartition(" ")[2]) if name.startswith("smoothing") else 0.15
         assert ε == pytest.approx(asked, abs=1e-6)
@@ -75,8 +77,8 @@ def test_smoothing_is_matched_but_for_map_weights() -> None:
 
 
 def test_soft_labels_with_map_weights_by_hand() -> None:
-    students, teachers = apart(runs(1))
-    run = next(run for run in students if weights.called(run.recipe) == weights.MAP)
+    students, teachers = split_teachers(runs(1))
+    run = next(run for run in students if weights.variant(run.recipe).label == MAP)
     teacher = run.recipe.teacher
     assert isinstance(teacher, Recipe)
     logits, labels = teachers[teacher].predictions("train")
@@ -91,21 +93,20 @@ def test_soft_labels_with_map_weights_by_hand() -> None:
 def test_interpolation_is_numpy_s() -> None:
     x = [0.3, 0.15, 0.2]
     rows = torch.rand(3, 5).tolist()
-    curve = [(at, Scores(*row)) for at, row in zip(x, rows, strict=True)]
+    curve = [(at, {str(k): v for k, v in enumerate(row)}) for at, row in zip(x, rows, strict=True)]
     order = np.argsort(x)
     for at in (0.1, 0.15, 0.17, 0.2, 0.29, 0.3, 0.4):
-        want = [np.interp(at, np.sort(x), np.array(rows)[order, k]) for k in range(5)]
+        want = {str(k): np.interp(at, np.sort(x), np.array(rows)[order, k]) for k in range(5)}
         assert interpolated(curve, at) == pytest.approx(want)
 
 
 def test_same_smoothing_goes_seed_by_seed() -> None:
-    def scores(*accuracies: float) -> list[Scores]:
-        return [Scores(a, 0, 0, 0, 0) for a in accuracies]
-
-    numbers = {"low": scores(0.5, 0.9), "high": scores(0.7, 0.8), weights.MAP: scores(0.1, 0.1)}
-    smoothing = {"low": [0.1, 0.1], "high": [0.2, 0.2], weights.MAP: [0.15, 0.12]}
-    found = [s.accuracy for s in weights.same_smoothing(numbers, smoothing)]
-    assert found == pytest.approx([0.6, 0.88])
+    low, high, ours = Method("low"), Method("high"), Method(MAP, facts={"map": True})
+    accuracies = {low: (0.5, 0.9), high: (0.7, 0.8), ours: (0.1, 0.1)}
+    results = {m: {s: Result({"a": v}) for s, v in enumerate(of)} for m, of in accuracies.items()}
+    smoothing = {low: [0.1, 0.1], high: [0.2, 0.2], ours: [0.15, 0.12]}
+    found = weights.same_smoothing(Comparison(results, {"a": Column(name="A")}, ""), smoothing)
+    assert [found[seed].scores["a"] for seed in (0, 1)] == pytest.approx([0.6, 0.88])
 
 
 def test_show_asks_four_questions() -> None:
@@ -117,29 +118,12 @@ def test_show_asks_four_questions() -> None:
     assert "label weight 0.4" in claims[0].text
     assert "(label weight 0)" in claims[0].text
     figures = {item.key: item for item in items if isinstance(item, Figure)}
-    along = figures["label_weight"].data
-    curve = [value["x"] for name, value in along.items() if name.startswith("label weight")]
-    assert curve == [0.0, 0.2, 0.4, 0.6]
-    assert along["cross-entropy"]["x"] == 1
-    assert [v["x"] for v in figures["student"].data.values()] == [1, 2, 4]
+    accuracy = figures["label_weight"].data["Accuracy, %"]
+    assert list(accuracy["self-distillation"]) == ["0", "0.2", "0.4", "0.6"]
+    assert list(accuracy["cross-entropy"]) == ["1"]
+    assert list(accuracy["label smoothing"]) == ["0.85"]
+    assert list(figures["student"].data["ECE, %"]["self-distillation"]) == ["1", "2", "4"]
+    assert len(figures["map"].data["ECE, %"]["self-distillation"]) == 3
     (differences,) = (i for i in items if isinstance(i, Table) and i.key == "differences")
-    assert weights.PLAIN not in [row[0] for row in differences.rows]
+    assert PLAIN not in [row[0] for row in differences.rows]
     assert len(list(weights.show(runs(1)))) == len(items)
-
-
-def test_sweep_draws_percent_and_marks() -> None:
-    def one(accuracy: float) -> list[Scores]:
-        return [Scores(accuracy, 1, 0, 1, 0)]
-
-    numbers = {"a": one(0.8), "b": one(0.9), "cross-entropy": one(0.7)}
-    drawing = sweep(
-        *("k", "K", "Weight", numbers, {"a": 0.0, "b": 0.5}, ["accuracy"]),
-        marked={"cross-entropy": 1.0},
-        caption="",
-    )
-    ax = figure.Figure().add_subplot()
-    drawing.draw([ax])
-    curve, mark = ax.lines
-    assert curve.get_xydata().tolist() == [[0, 80], [0.5, 90]]
-    assert mark.get_xydata().tolist() == [[1, 70]]
-    assert [text.get_text() for text in ax.texts] == ["cross-entropy"]

@@ -23,7 +23,7 @@ from softprior.cli._console import console
 from softprior.cli._folders import results_folder
 from softprior.cli._progress import Show, progress, remaining
 from softprior.cli._recipes import asked, finished_teacher
-from softprior.cli._scores import chain_scores, scores
+from softprior.experiment.single_runs import chain_scores, run_scores
 from softprior.report import terminal
 from softprior.training import Recipe, Store, fit, images, resolve_all
 from softprior.training.allocator import keep_blocks
@@ -123,7 +123,7 @@ def run(options: Namespace) -> int:
     out = console()
     if description := runs[-1].outcome.get("data"):
         out.print(f"data: {description}", soft_wrap=True, highlight=False, markup=False)
-    terminal.show([chain_scores(runs) if len(runs) > 1 else scores(runs[0])], out)
+    terminal.show([chain_scores(runs) if len(runs) > 1 else run_scores(runs[0])], out)
     for found in runs:
         out.print(f"run: {found.path}", soft_wrap=True, highlight=False, markup=False)
     return 0

@@ -20,9 +20,9 @@ from jsonargparse import ArgumentParser, Namespace
 
 from softprior import checks
 from softprior.cli._console import console
+from softprior.experiment.sections import gather
 from softprior.report import FORMATS, refresh, terminal, write_markdown, write_report
 from softprior.report.results import check_target, replace_text
-from softprior.report.sections import gather
 
 
 def arguments(parser: ArgumentParser, given: Sequence[str]) -> None:

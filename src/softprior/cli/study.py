@@ -22,8 +22,8 @@ from softprior.cli._folders import results_folder
 from softprior.cli._progress import progress, remaining
 from softprior.engines import Failure, LocalEngine, estimated_seconds, with_teachers
 from softprior.experiment import with_fingerprint
+from softprior.experiment.sections import NoSeedError, rebuild, section
 from softprior.report import terminal
-from softprior.report.sections import NoSeedError, rebuild, section
 from softprior.studies import Scale, Study, usual_seeds
 from softprior.training import Recipe, Store, images, models, resolve_all
 from softprior.training.runtime import fastest_precision

@@ -95,14 +95,14 @@ class Prior(Component):
         """Weight of the label, a tensor () or (N,), of a prior that decides it itself."""
         return self.usual_label_weight
 
-    def method(self, teacher: str | None = None) -> str:
-        """What tables call the method that this prior makes; after commas what is unusual in it.
+    def method(self, teacher: str | None = None) -> tuple[str, ...]:
+        """What tables call the method that this prior makes: its name, then what is unusual in it.
 
         Args:
             teacher: the label of who teaches, where it is not the usual one: nobody, or for a
                 prior that needs a teacher an earlier generation.
         """
-        return self.label if teacher is None else f"{self.label}, {teacher} teacher"
+        return (self.label,) if teacher is None else (self.label, f"{teacher} teacher")
 
     @property
     def average_smoothing(self) -> float | None:

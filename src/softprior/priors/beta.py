@@ -107,7 +107,7 @@ class BetaPrior(Prior):
         # Rounded, so that 0.6 / 0.15 - 1 is 3 and not 3 + 4e-16.
         return cls(strength, round(strength / smoothing - 1, 12), draw, order, among)
 
-    def method(self, teacher: str | None = None) -> str:
+    def method(self, teacher: str | None = None) -> tuple[str, ...]:
         """In brackets the control, or the window, or who ranks; the first of them that is there."""
         kinds = [] if self.order == "intact" else [f"{self.order} order"]
         if self.among == "running":
@@ -118,7 +118,7 @@ class BetaPrior(Prior):
             kinds.append("local ranks")
         if self.draw == "quantile" and self.among != "running":
             kinds.append("quantile draws")
-        return ", ".join([f"Beta ({kinds[0]})", *kinds[1:]])
+        return (f"Beta ({kinds[0]})", *kinds[1:])
 
     @property
     def average_smoothing(self) -> float | None:

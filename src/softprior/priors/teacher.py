@@ -70,7 +70,7 @@ class TeacherPrior(Prior):
     def label(self) -> str:
         return "self-distillation"
 
-    def method(self, teacher: str | None = None) -> str:
+    def method(self, teacher: str | None = None) -> tuple[str, ...]:
         unusual = [] if teacher is None else [f"{teacher} teacher"]
         if self.temperature != type(self).temperature:
             unusual.append(f"T = {self.temperature:g}")
@@ -78,7 +78,7 @@ class TeacherPrior(Prior):
             unusual.append("MAP weights")
         if self.top is not None:
             unusual.append(f"top {self.top}")
-        return ", ".join([self.label, *unusual])
+        return (self.label, *unusual)
 
     @property
     def teacher_temperature(self) -> float:

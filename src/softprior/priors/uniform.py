@@ -49,8 +49,11 @@ class UniformPrior(Prior):
 
     @property
     def label(self) -> str:
-        where = ", on the other classes" if self.spread == "others" else ""
-        return f"label smoothing{where}"
+        return "label smoothing"
+
+    def method(self, teacher: str | None = None) -> tuple[str, ...]:
+        unusual = ["on the other classes"] if self.spread == "others" else []
+        return (*super().method(teacher), *unusual)
 
     @property
     def average_smoothing(self) -> float | None:

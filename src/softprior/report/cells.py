@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from softprior.studies._kit import Cell, Claim, Column, Difference, Measured, Table
+from softprior.evidence.claims import SYMBOLS, Claim
+from softprior.evidence.tables import Cell, Column, Difference, Measured, Table
 
 MISSING = "–"
 NOTATION = (
@@ -15,7 +16,6 @@ NOTATION = (
     "interval excludes zero, which chance alone brings about in one comparison of twenty. Verdicts "
     "are corrected for that (Holm, over the methods of a claim)."
 )
-SYMBOLS = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
 _ARROWS = {"high": "↑", "low": "↓"}
 
 
@@ -90,9 +90,9 @@ def note(table: Table) -> str:
 
 def tally(claims: Iterable[Claim]) -> str:
     """How the claims came out, in words: "2 hold, 1 does not hold, 1 open"."""
-    count = dict.fromkeys(SYMBOLS, 0)
+    count: dict[str, int] = dict.fromkeys(SYMBOLS, 0)
     for claim in claims:
-        count[claim.verdict] += 1
+        count[claim.verdict.outcome] += 1
     words = {
         "holds": ("holds", "hold"),
         "does not hold": ("does not hold", "do not hold"),

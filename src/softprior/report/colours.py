@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from softprior.studies._kit import COLOURS
+from softprior.evidence.palette import COLOURS
 
 Triple: TypeAlias = tuple[float, ...]
 # OKLab (Björn Ottosson, 2020): linear sRGB → cone responses; their cube roots → L, a, b.

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from softprior.evidence.figure import Figure
+from softprior.evidence.palette import COLOURS
+from softprior.evidence.plots import bin_counts, confidence_histogram, reliability_diagram
+from softprior.evidence.tables import Cell, Column, Table
 from softprior.report.cells import MISSING
 from softprior.report.results import Section
-from softprior.studies._drawing import bin_counts, confidence_histogram, reliability_diagram
-from softprior.studies._kit import COLOURS, Cell, Column, Figure, Table
 
 # What each number says, to somebody who has not read the paper.
 _WORDS = {

@@ -17,8 +17,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
-from softprior.studies._drawing import GRID, INK, MUTED, PAPER
-from softprior.studies._kit import COLOURS, Figure
+from softprior.evidence.figure import Figure
+from softprior.evidence.palette import COLOURS, GRID, INK, MUTED, PAPER
 
 _PIXELS = 96  # CSS pixels to the inch
 _NARROWEST_PANEL = 1.75  # inches

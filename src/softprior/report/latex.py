@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from softprior.evidence.tables import Cell, Table
 from softprior.report import cells
 from softprior.report.results import Section, slug
-from softprior.studies._kit import Cell, Table
 
 _WIDE = 80  # characters that a line of text holds, about
 _ESCAPED = {

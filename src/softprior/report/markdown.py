@@ -6,10 +6,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from softprior.evidence.claims import Claim
+from softprior.evidence.figure import Figure
+from softprior.evidence.tables import Table
 from softprior.report import cells, figures
 from softprior.report.questions import Answer, answers
 from softprior.report.results import Section, numbered, replace_bytes, replace_text, slug
-from softprior.studies._kit import Claim, Figure, Table
 
 FIGURES = "figures"  # the folder beside the file
 _MARKED = re.compile(
@@ -162,7 +164,7 @@ def _note(table: Table) -> str:
 
 
 def _claim(claim: Claim) -> str:
-    verdict = f"**{cells.SYMBOLS[claim.verdict]} {claim.verdict}:** {_text(claim.text)}"
+    verdict = f"**{claim.verdict.symbol} {claim.verdict.outcome}:** {_text(claim.text)}"
     return f"- {verdict}<br>{_text(claim.evidence)}"
 
 

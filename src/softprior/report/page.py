@@ -9,11 +9,12 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from softprior.evidence.figure import Figure
+from softprior.evidence.tables import Table
 from softprior.report import cells, figures
 from softprior.report.colours import hues
 from softprior.report.questions import answers
 from softprior.report.results import Section, numbered, slug
-from softprior.studies._kit import Figure, Table
 
 TITLE = "softprior report"
 
@@ -48,7 +49,6 @@ def _template() -> Template:
         "numeric": cells.numeric,
         "note": cells.note,
         "notation": cells.NOTATION,
-        "symbols": cells.SYMBOLS,
         "svg": lambda figure, prefix: Markup(figures.svg(figure, prefix)),
         "slug": slug,
         "tally": cells.tally,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from softprior.evidence.claims import Claim, Outcome
 from softprior.report.results import Section
-from softprior.studies._kit import Claim, Verdict
 
 # In our words. A claim names those that it answers.
 QUESTIONS = {
@@ -19,10 +19,10 @@ QUESTIONS = {
     "RQ5": "What does the temperature of a teacher change: the amount of smoothing, or its "
     "diversity?",
 }
-_SAID: dict[Verdict, str] = {
-    "holds": "it holds that",
-    "does not hold": "it does not hold that",
-    "cannot tell": "it cannot be told whether",
+_OPENINGS: dict[Outcome, str] = {
+    "holds": "",
+    "does not hold": "Not so: ",
+    "cannot tell": "Not clear whether ",
 }
 
 
@@ -38,8 +38,8 @@ def answers(sections: Sequence[Section]) -> list[Answer]:
     """The questions that the claims of these sections answer; none where there are no such."""
     found = []
     for name, question in QUESTIONS.items():
-        telling = [(s, [c for c in s.claims if name in c.answers]) for s in sections]
-        sentences = [(s, sentence(claims)) for s, claims in telling if claims]
+        answering = [(s, [c for c in s.claims if name in c.answers]) for s in sections]
+        sentences = [(s, sentence(claims)) for s, claims in answering if claims]
         if sentences:
             found.append(Answer(name, question, sentences))
     return found
@@ -48,17 +48,19 @@ def answers(sections: Sequence[Section]) -> list[Answer]:
 def sentence(claims: Sequence[Claim]) -> str:
     """How the claims came out, and by which numbers: those that hold first.
 
-    >>> works = Claim(text="It works.", verdict="holds", evidence="+1 [0, 2] (seeds: 5)")
+    >>> works = Claim(text="It works.", verdict=Verdict("holds"), evidence="+1 [0, 2] (seeds: 5)")
     >>> sentence([works])
-    'It holds that it works (+1 [0, 2] (seeds: 5)).'
+    'It works: +1 [0, 2] (seeds: 5).'
     """
-    parts = [
-        f"{said} {_continued(claim.text)} ({claim.brief or claim.evidence})"
-        for verdict, said in _SAID.items()
+    return " ".join(
+        f"{_first_upper(opening + _continued(claim.text))}: {claim.brief or claim.evidence}."
+        for outcome, opening in _OPENINGS.items()
         for claim in claims
-        if claim.verdict == verdict
-    ]
-    text = "; ".join(parts) + "."
+        if claim.verdict.outcome == outcome
+    )
+
+
+def _first_upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 

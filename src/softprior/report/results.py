@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from softprior.studies._kit import Cell, Claim, Difference, Figure, Measured, Table
+from softprior.evidence.claims import Claim
+from softprior.evidence.figure import Figure
+from softprior.evidence.tables import Cell, Difference, Measured, Table
 
 FORMAT = 1
 Item: TypeAlias = Table | Figure | Claim
@@ -145,7 +147,8 @@ def _section(section: Section) -> dict[str, Any]:
         "tables": [_table(table) for table in section.tables],
         "figures": [_figure(figure) for figure in section.figures],
         "claims": [
-            {"text": c.text, "verdict": c.verdict, "evidence": c.evidence} for c in section.claims
+            {"text": c.text, "verdict": c.verdict.outcome, "evidence": c.evidence}
+            for c in section.claims
         ],
     }
 

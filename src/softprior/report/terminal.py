@@ -11,9 +11,10 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from softprior.report.cells import SYMBOLS, heading, note, numeric, read
+from softprior.evidence.claims import Claim
+from softprior.evidence.tables import Table
+from softprior.report.cells import heading, note, numeric, read
 from softprior.report.results import Section
-from softprior.studies._kit import Claim, Table
 
 _STYLES = {"holds": "green", "does not hold": "red", "cannot tell": "yellow"}
 _MARKS = {"better": "green", "worse": "red", "differs": "bold"}
@@ -46,7 +47,8 @@ def _line(console: Console, text: str = "", style: str = "") -> None:
 
 
 def _verdict(console: Console, claim: Claim) -> None:
-    head = Text(f"{SYMBOLS[claim.verdict]} {claim.verdict}: ", style=_STYLES[claim.verdict])
+    verdict = claim.verdict
+    head = Text(f"{verdict.symbol} {verdict.outcome}: ", style=_STYLES[verdict.outcome])
     _line(console)
     console.print(head.append(claim.text, style="default"), highlight=False)
     console.print(Padding(Text(claim.evidence, style="dim"), (0, 0, 0, 2)), highlight=False)

@@ -7,9 +7,9 @@ import io
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from softprior.evidence.tables import Table
 from softprior.report import cells
 from softprior.report.results import Section, to_json
-from softprior.studies._kit import Table
 
 FIELDS = ("study", "kind", "key", "row", "column", "statistic", "value", "unit")
 _IN_UNITS = ("value", "mean", "std", "low", "high")  # the others, such as n and p, have none

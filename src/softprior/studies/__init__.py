@@ -1,8 +1,9 @@
-"""One file per study: a docstring of four lines (Claim, Paper, Run, Cost) and two functions.
+"""One file, or folder, per study: a docstring and two functions.
 
 ``recipes(scale)`` lists the runs that are needed; ``show(runs)`` turns them, in that order,
-into tables, figures and claims. A file here is found by its name, runs at smoke scale in the
-tests, and is listed by ``softprior list``: nothing else needs to know of it.
+into tables, figures and claims. A study here is found by its name, runs at smoke scale in the
+tests, and is listed by ``softprior list``: nothing else needs to know of it. Its docstring has a
+title and five lines: Claim, Paper, Run, Cost, Expected.
 """
 
 from __future__ import annotations
@@ -12,38 +13,25 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, cast
 
 from softprior import checks, discovery, own
-from softprior.studies._kit import (
-    Claim,
-    Column,
-    Difference,
-    Figure,
-    Measured,
-    Scale,
-    Table,
-    by_method,
-    method,
-    verdict,
-)
+from softprior.evidence import Claim, Figure, Table
+from softprior.studies._shared.methods import by_method, method
+from softprior.studies._shared.recipes import Scale
+from softprior.studies._shared.scores import compare
 from softprior.training import Recipe, Run
 
 __all__ = [
-    "Claim",
-    "Column",
-    "Difference",
-    "Figure",
-    "Measured",
     "Scale",
     "Study",
-    "Table",
     "about",
     "by_method",
+    "compare",
     "find",
     "found",
     "method",
     "usual_seeds",
-    "verdict",
 ]
 
+LINES = ("Claim", "Paper", "Run", "Cost", "Expected")
 USUAL_SEEDS = {"smoke": 2, "desk": 5, "paper": 5}  # of a study that does not say
 
 
@@ -97,13 +85,13 @@ def usual_seeds(study: Any) -> Mapping[str, int]:
 
 
 def about(study: Study) -> dict[str, str]:
-    """The study's docstring: its title, and the four lines Claim, Paper, Run, Cost."""
+    """The study's docstring: its title, and the lines Claim, Paper, Run, Cost, Expected."""
     title, _, rest = (study.__doc__ or "").strip().partition("\n")
     lines = {"Title": title.rstrip(".")}
     key = ""
     for line in rest.splitlines():
         head, colon, text = line.partition(":")
-        if colon and head in ("Claim", "Paper", "Run", "Cost"):
+        if colon and head in LINES:
             key, line = head, text
         if key:
             lines[key] = f"{lines.get(key, '')} {line.strip()}".strip()

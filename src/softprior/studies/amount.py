@@ -5,55 +5,44 @@ Claim: no conclusion hangs on one amount: between 5 and 30 % self-distillation a
     is more accurate than cross-entropy.
 Paper: RQ3; the main table has one amount, 15 %, and matches it; the range is ours.
 Run: softprior study amount
-Cost: with the eight other studies 5 min 16 s (softprior study all, desk scale) on 2 cores of
-    an AMD EPYC; on 20 classes of Tiny-ImageNet (--dataset, 5 seeds) with four others 1 h 50 min
-    on 2 slower cores, which had some other work beside.
+Cost: COST
+Expected: on digits the more is taken from the label, the worse the calibration before scaling; the
+    order of the methods in accuracy cannot be told.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from statistics import fmean
+from typing import Any
 
-from softprior.studies._ablation import COLUMNS, HOW, Score
-from softprior.studies._amount import (
-    CE,
-    LS,
-    SD,
-    SMOOTHINGS,
-    Groups,
-    Numbers,
-    at_every,
-    chosen,
-    gap,
-    grouped,
-    numbers_of,
-    over_all,
-    shown,
-)
-from softprior.studies._amount_figures import gaps_figure, levels_figure
-from softprior.studies._kit import (
-    INTERVALS,
+from softprior import diagnostics
+from softprior.evidence import (
     Claim,
     Column,
+    Comparison,
     Difference,
     Figure,
-    Measured,
-    Scale,
+    Method,
+    Panel,
     Table,
-    verdict,
+    curves,
 )
-from softprior.studies._settings import base, methods
-from softprior.studies._went import COLUMNS as WENT
-from softprior.studies._went import NOTES, went
+from softprior.evidence.claims import Direction, claim_everywhere
+from softprior.studies._shared.methods import by_method, named
+from softprior.studies._shared.recipes import Scale, amount, base, methods, penalised
+from softprior.studies._shared.scores import compare
+from softprior.studies._shared.training_set import training_summary
 from softprior.training import Recipe, Run
 
 SEEDS = {"smoke": 2, "desk": 10, "paper": 10}
+SMOOTHINGS = (0.05, 0.10, 0.15, 0.20, 0.30)
+SMOKE = (0.15, 0.30)
+DESK = (0.05, 0.15, 0.30)  # on images, where every run costs
+AMOUNT = {"amount": Column(name="Amount", percent=True, digits=0)}
 FEW = (
     "Few errors on the validation set leave the fitted temperature, and what is scaled, uncertain."
 )
-SMOKE = (0.15, 0.30)
-DESK = (0.05, 0.15, 0.30)  # on images, where every run costs
-AMOUNT = Column(name="Amount", percent=True, digits=0)
 
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
@@ -73,123 +62,197 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
                     yield recipe
 
 
+def asked(recipe: Recipe) -> float:
+    """The smoothing ε that a recipe asks for: the confidence penalty's by its weight, too."""
+    if recipe.penalty is None:
+        return round(amount(recipe), 9)  # Beta smoothing: read back from a, up to rounding
+    weights = {penalised(recipe, ε).penalty: ε for ε in SMOOTHINGS}
+    return weights[recipe.penalty]
+
+
+def variant(recipe: Recipe) -> Method:
+    """The method at its amount; cross-entropy has none."""
+    found = named(recipe)
+    return found if found["family"] == "none" else found.but(amount=asked(recipe))
+
+
+def grouped(runs: Sequence[Run]) -> dict[Method, list[Run]]:
+    """Runs by method, cross-entropy first, and by rising amount."""
+    groups = by_method(runs, variant)
+    labels = list(dict.fromkeys(m.label for m in groups))
+    order = sorted(
+        groups,
+        key=lambda m: ("amount" in m.facts, labels.index(m.label), m.facts.get("amount")),
+    )
+    return {method: groups[method] for method in order}
+
+
 def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     """Verdicts at every amount, over all and at the best; the curves; the numbers."""
     groups = grouped(runs)
-    numbers = numbers_of(groups)
+    found = compare(groups)
+    ce = found.the(family="none")
     best = chosen(groups)
-    yield from _claims(numbers, best)
-    yield levels_figure(numbers, ("accuracy", "nll", "ece", "scaled_nll"))
-    yield gaps_figure(numbers, LS, ("accuracy", "ece"))
-    yield _best(numbers, best)
-    yield _levels(numbers)
-    yield _differences("over_cross_entropy", CE, numbers)
-    yield _differences("over_label_smoothing", LS, numbers)
-    yield _runs(groups)
+    yield from _claims(found, best)
+    alike = _at_its_amount(found)
+
+    def over(scores: Sequence[str], against: bool) -> list[Panel]:
+        shown = found.only([m for m in found.methods if m != ce]) if against else found
+        options: dict[str, Any] = {"reference": alike} if against else {}
+        return [
+            shown.panel(s, "amount", "Taken from the label, %", x=lambda ε: 100 * ε, **options)
+            for s in scores
+        ]
+
+    yield curves(
+        "curves",
+        "Each score against the amount of smoothing",
+        over(("accuracy", "nll", "ece", "scaled_nll"), False),
+        caption=f"{found.about} Mean over seeds. ECE: 20 equal-width bins; scaled: after "
+        "temperature scaling on the validation set.",
+        alt="Four panels over the amount of smoothing: accuracy, NLL, ECE and scaled NLL of each "
+        "method, with cross-entropy as a dashed level.",
+        size=(6.9, 5.0),
+        names="below",
+    )
+    ls = found.where(family="uniform")[0].label
+    yield curves(
+        "gaps",
+        f"Difference to {ls} at the same amount",
+        over(("accuracy", "ece"), True),
+        caption=f"{found.about} Mean paired difference over seeds, not corrected for the number of "
+        f"comparisons. Line at zero: {ls}.",
+        alt=f"Two panels over the amount of smoothing: difference of each method to {ls} in "
+        "accuracy and in ECE.",
+        size=(6.9, 3.2),
+        names="below",
+    )
+    yield found.only([ce, *best.values()]).levels(
+        "best",
+        "Each method at its best amount",
+        facts=AMOUNT,
+        note="Amount with the highest validation accuracy, mean over seeds; cross-entropy has "
+        f"none. {FEW}",
+    )
+    yield found.levels("levels", "Every method at every amount", facts=AMOUNT, note=FEW)
+    yield found.differences(
+        "over_cross_entropy", f"Difference to {ce.label} at every amount", ce, facts=AMOUNT
+    )
+    smoothed = [m for m in found.methods if m != ce]
+    yield found.only(smoothed).differences(
+        "over_label_smoothing", f"Difference to {ls} at every amount", alike, facts=AMOUNT
+    )
+    yield training_summary(
+        groups,
+        "Amount: what the targets take from the label on average; confidence penalty: what its "
+        "optimum on one sample does, which training may not come to.",
+        AMOUNT,
+    )
 
 
-def _claims(numbers: Numbers, best: dict[str, float]) -> Iterable[Claim]:
-    regularised = [name for name in numbers if name != CE]
-    specific = [name for name in regularised if name == SD or name.startswith("Beta")]
-    ours = "self-distillation and Beta smoothing"
-    questions: list[tuple[str, list[str], str, Score, int]] = [
-        (f"every regulariser is more accurate than {CE}.", regularised, CE, "accuracy", +1),
-        (f"{ours} are more accurate than {LS}.", specific, LS, "accuracy", +1),
-        (f"{ours} have a lower ECE (20 bins) than {LS}.", specific, LS, "ece", -1),
-    ]
-    for text, names, reference, score, sign in questions:
-        yield at_every(f"At every amount {text}", numbers, names, reference, score, sign=sign)
-        yield verdict(
+def shown(ε: float) -> str:
+    """An amount as it is written.
+
+    >>> shown(0.15)
+    '15 %'
+    """
+    return f"{100 * ε:g} %"
+
+
+def chosen(groups: Mapping[Method, Sequence[Run]]) -> dict[str, Method]:
+    """Each label at the amount with the highest mean validation accuracy; of equals the smallest.
+
+    One for all seeds, and no test sample has a say in it.
+    """
+    accuracy = {
+        method: fmean(diagnostics.accuracy(*run.predictions("validation")) for run in of)
+        for method, of in groups.items()
+    }
+    best: dict[str, Method] = {}
+    for method in groups:  # by rising amount
+        if "amount" not in method.facts:
+            continue
+        if method.label not in best or accuracy[method] > accuracy[best[method.label]]:
+            best[method.label] = method
+    return best
+
+
+def averaged(found: Comparison) -> Comparison:
+    """Each method's mean over the amounts, seed by seed; cross-entropy has but one."""
+    groups: dict[Method, list[Method]] = {}
+    for method in found.methods:
+        facts = {name: value for name, value in method.facts.items() if name != "amount"}
+        groups.setdefault(Method(method.label, method.colour, facts), []).append(method)
+    return found.averaged(groups)
+
+
+def _at_its_amount(found: Comparison) -> Callable[[Method], Method]:
+    """Label smoothing at the amount of a method."""
+    return lambda method: found.the(family="uniform", amount=method["amount"])
+
+
+def _claims(found: Comparison, best: Mapping[str, Method]) -> Iterable[Claim]:
+    over_all = averaged(found)
+    ce, smoothing = over_all.the(family="none"), over_all.the(family="uniform")
+    regularised = [m for m in over_all.methods if m != ce]
+    specific = [m for m in regularised if m["family"] in ("teacher", "beta")]
+    every, ours = "every regulariser", "self-distillation and Beta smoothing"
+    questions: list[tuple[str, list[Method], Method, str, Direction]] = [
+        (f"{every} is more accurate than {ce.label}.", regularised, ce, "accuracy", "higher"),
+        (f"{ours} are more accurate than {smoothing.label}.", specific, smoothing, "accuracy",
+         "higher"),
+        (f"{ours} have a lower ECE (20 bins) than {smoothing.label}.", specific, smoothing, "ece",
+         "lower"),
+    ]  # fmt: skip
+    alike = _at_its_amount(found)
+    for text, methods_, reference, score, direction in questions:
+        gaps: dict[str, dict[str, Difference]] = {}
+        for m in found.methods:
+            if m.label in [other.label for other in methods_]:
+                theirs = found.the(family="none") if reference == ce else alike(m)
+                at = shown(m["amount"])
+                gaps.setdefault(m.label, {})[at] = found.gap(m, theirs, score)
+        column = found.columns[score]
+        yield claim_everywhere(f"At every amount {text}", gaps, direction, column, "amounts")
+        yield over_all.claim(
             f"On average over the amounts {text}",
-            {name: over_all(numbers, name, reference, score) for name in names},
-            sign=sign,
-            percent=True,
-            answers=() if reference == CE else ("RQ3",) if score == "accuracy" else ("RQ4",),
+            over_all.gaps(methods_, reference, score),
+            score,
+            direction,
+            () if reference == ce else ("RQ3",) if score == "accuracy" else ("RQ4",),
         )
-    yield verdict(
+    theirs = best[smoothing.label]
+    against = shown(theirs["amount"])
+    yield found.claim(
         f"Each at its best amount by validation accuracy, {ours} are more accurate on the test "
-        f"set than {LS}.",
+        f"set than {smoothing.label}.",
         {
-            f"{name} ({shown(best[name])} against {shown(best[LS])})": Difference.paired(
-                [s.accuracy for s in numbers[name][best[name]]],
-                [s.accuracy for s in numbers[LS][best[LS]]],
+            f"{m.label} ({shown(best[m.label]['amount'])} against {against})": found.gap(
+                best[m.label], theirs, "accuracy"
             )
-            for name in specific
+            for m in specific
         },
-        sign=+1,
-        percent=True,
+        "accuracy",
+        "higher",
     )
-    yield verdict(
-        "On average over the amounts, after temperature scaling, every regulariser has a lower NLL "
-        f"than {CE}.",
-        {name: over_all(numbers, name, CE, "scaled_nll") for name in regularised},
-        sign=-1,
+    yield over_all.claim(
+        f"On average over the amounts, after temperature scaling, {every} has a lower NLL than "
+        f"{ce.label}.",
+        over_all.gaps(regularised, ce, "scaled_nll"),
+        "scaled_nll",
+        "lower",
     )
-    least, most = min(numbers[LS]), max(numbers[LS])
-    yield verdict(
-        f"The more is taken from the label, the worse calibrated before scaling: a higher ECE at "
+    amounts = [m["amount"] for m in found.where(family="uniform")]
+    least, most = min(amounts), max(amounts)
+    yield found.claim(
+        "The more is taken from the label, the worse calibrated before scaling: a higher ECE at "
         f"{shown(most)} than at {shown(least)}.",
         {
-            name: Difference.paired(
-                [s.ece for s in numbers[name][most]], [s.ece for s in numbers[name][least]]
+            m.label: found.gap(
+                found.the(**m.facts, amount=most), found.the(**m.facts, amount=least), "ece"
             )
-            for name in regularised
+            for m in regularised
         },
-        sign=+1,
-        percent=True,
-    )
-
-
-def _best(numbers: Numbers, best: dict[str, float]) -> Table:
-    return Table(
-        key="best",
-        title="Each method at its best amount",
-        caption="Amount with the highest validation accuracy, mean over seeds. Mean ± standard "
-        f"deviation over seeds. {HOW} {FEW}",
-        columns=(Column(name="Method"), AMOUNT, *COLUMNS.values()),
-        rows=[
-            (name, ε, *(Measured.of(values) for values in zip(*numbers[name][ε], strict=True)))
-            for name, ε in best.items()
-        ],
-    )
-
-
-def _levels(numbers: Numbers) -> Table:
-    return Table(
-        key="levels",
-        title="Every method at every amount",
-        caption=f"Mean ± standard deviation over seeds. {HOW} {FEW}",
-        columns=(Column(name="Method"), AMOUNT, *COLUMNS.values()),
-        rows=[
-            (name, ε, *(Measured.of(values) for values in zip(*of, strict=True)))
-            for name, by in numbers.items()
-            for ε, of in by.items()
-        ],
-    )
-
-
-def _differences(key: str, reference: str, numbers: Numbers) -> Table:
-    return Table(
-        key=key,
-        title=f"Difference to {reference} at every amount",
-        caption="Mean paired difference over seeds (same split, order and initialisation) with "
-        f"its 95 % t interval. {HOW} {INTERVALS}",
-        columns=(Column(name="Method"), AMOUNT, *COLUMNS.values()),
-        rows=[
-            (name, ε, *(gap(numbers, name, reference, score, ε) for score in COLUMNS))
-            for name, by in numbers.items()
-            if name not in (CE, reference)
-            for ε in by
-        ],
-    )
-
-
-def _runs(groups: Groups) -> Table:
-    return Table(
-        key="runs",
-        title="How the runs went",
-        caption="Amount: what the targets take from the label on average; confidence penalty: what "
-        f"its optimum on one sample does, which training may not come to. {NOTES}",
-        columns=(Column(name="Method"), AMOUNT, *WENT),
-        rows=[(name, ε, *went(runs)) for name, by in groups.items() for ε, runs in by.items()],
+        "ece",
+        "higher",
     )

@@ -1,13 +1,13 @@
 """Does it matter that each sample has a soft target of its own?
 
-Claim: at the same average smoothing, votes that belong to their sample make a better student than
-    the same votes permuted or averaged, and Beta smoothing in the order of confidence than in
-    random or reversed order.
+Claim: at the same average smoothing, teacher probabilities that belong to their sample make a
+    better student than the same ones permuted or averaged, and Beta smoothing in the order of
+    confidence than in random or reversed order.
 Paper: RQ3, ablations (there CIFAR-100, CUB-200 and Tiny-ImageNet; here digits, or any data set).
 Run: softprior study instance
-Cost: with the eight other studies 5 min 16 s (softprior study all, desk scale) on 2 cores of
-    an AMD EPYC; on 20 classes of Tiny-ImageNet (--dataset, 5 seeds) with four others 1 h 50 min
-    on 2 slower cores, which had some other work beside.
+Cost: COST
+Expected: on digits the sample's own probabilities make no difference that ten seeds can show; on
+    Tiny-ImageNet the order of confidence beats the reversed one.
 """
 
 from __future__ import annotations
@@ -20,30 +20,13 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor
 
+from softprior.evidence import Cell, Claim, Column, Figure, Measured, Method, Table, forest
 from softprior.priors import BetaPrior
-from softprior.studies import _settings
-from softprior.studies._ablation import (
-    against,
-    apart,
-    differences,
-    fitted,
-    forest,
-    label_targets,
-    levels,
-    measure,
-    paired,
-)
-from softprior.studies._kit import (
-    Cell,
-    Claim,
-    Column,
-    Figure,
-    Measured,
-    Scale,
-    Table,
-    by_method,
-    verdict,
-)
+from softprior.studies._shared import recipes as shared
+from softprior.studies._shared.methods import by_method, method, split_teachers
+from softprior.studies._shared.recipes import Scale
+from softprior.studies._shared.scores import compare
+from softprior.studies._shared.training_set import fitted, label_targets
 from softprior.teachers import EMA, Memory
 from softprior.training import Recipe, Run
 
@@ -55,16 +38,16 @@ TARGETS: tuple[Literal["stored", "permuted", "class mean", "overall mean"], ...]
 
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
-    """Cross-entropy, the teacher, four kinds of votes, six of Beta smoothing; all for each seed."""
+    """Cross-entropy, the teacher, four kinds of targets, six of Beta smoothing, for each seed."""
     for seed in range(scale.seeds):
-        base = _settings.base(scale, seed)
-        distilled, ranked = _settings.distilled(base), _settings.beta(base, EMA())
-        own = _settings.beta(base, None)
+        base = shared.base(scale, seed)
+        distilled, ranked = shared.distilled(base), shared.beta(base, EMA())
+        own = shared.beta(base, None)
         yield base
-        yield _settings.teacher(base)
+        yield shared.teacher(base)
         yield from (replace(distilled, teacher_targets=targets) for targets in TARGETS)
         yield ranked
-        yield _settings.beta(base, Memory())
+        yield shared.beta(base, Memory())
         yield own
         yield _with(ranked, draw="quantile")
         # Nobody's confidence is asked for: an average of the weights would be kept for nothing.
@@ -77,79 +60,87 @@ def _with(recipe: Recipe, **changes: Any) -> Recipe:
 
 
 def _beta(recipe: Recipe) -> BetaPrior:
-    """The prior of a recipe that ``_settings.beta`` has made."""
+    """The prior of a recipe that ``shared.beta`` has made."""
     return cast(BetaPrior, recipe.prior)
+
+
+def variant(recipe: Recipe) -> Method:
+    """The method, with the fact whether it is a control: what was taken away from it."""
+    found = method(recipe)
+    if found["family"] == "beta":
+        return found.but(control=_beta(recipe).order != "intact")
+    return found.but(control=recipe.teacher_targets not in ("live", "stored"))
 
 
 def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     """Verdicts, levels, differences to the intact variant, and what was in the targets."""
-    students, teachers = apart(runs)
-    groups = by_method(students)
-    numbers = {name: [measure(run) for run in of] for name, of in groups.items()}
-    votes = [name for name, of in groups.items() if of[0].recipe.teacher_targets != "live"]
-    beta = [name for name, of in groups.items() if of[0].recipe.prior and name not in votes]
-    intact, ranked = votes[0], beta[0]
-    controls = [name for name in beta if _beta(groups[name][0].recipe).order != "intact"]
-    yield verdict(
-        "Self-distillation with the sample's own votes is more accurate than with votes permuted "
-        "within the class, averaged over the class, or averaged over all.",
-        {f"over {n}": paired(numbers, intact, n, "accuracy") for n in votes[1:]},
-        sign=+1,
-        percent=True,
-        answers=("RQ3",),
+    students, teachers = split_teachers(runs)
+    groups = by_method(students, variant)
+    found = compare(groups)
+    intact, *targets = found.where(family="teacher")
+    ranked, *orders = found.where(family="beta")
+    controls = found.where(family="beta", control=True)
+
+    def claim(text: str, ours: Method, others: Sequence[Method], score: str) -> Claim:
+        gaps = {f"over {m.label}": found.gap(ours, m, score) for m in others}
+        higher = score == "accuracy"
+        answers = ("RQ3",) if higher else ()
+        return found.claim(text, gaps, score, "higher" if higher else "lower", answers)
+
+    yield claim(
+        "Self-distillation with the sample's own targets is more accurate than with targets "
+        "permuted within the class, averaged over the class, or averaged over all.",
+        *(intact, targets, "accuracy"),
     )
-    yield verdict(
-        "After temperature scaling, the sample's own votes give a lower NLL than permuted or "
+    yield claim(
+        "After temperature scaling, the sample's own targets give a lower NLL than permuted or "
         "averaged ones.",
-        {f"over {n}": paired(numbers, intact, n, "scaled_nll") for n in votes[1:]},
-        sign=-1,
+        *(intact, targets, "scaled_nll"),
     )
-    yield verdict(
-        f"{ranked} is more accurate in the order of confidence than in random or reversed order.",
-        {f"over {n}": paired(numbers, ranked, n, "accuracy") for n in controls},
-        sign=+1,
-        percent=True,
-        answers=("RQ3",),
+    yield claim(
+        f"{ranked.label} is more accurate in the order of confidence than in random or reversed "
+        "order.",
+        *(ranked, controls, "accuracy"),
     )
-    yield verdict(
-        f"After temperature scaling, {ranked} has a lower NLL in the order of confidence than in "
-        "random or reversed order.",
-        {f"over {n}": paired(numbers, ranked, n, "scaled_nll") for n in controls},
-        sign=-1,
+    yield claim(
+        f"After temperature scaling, {ranked.label} has a lower NLL in the order of confidence "
+        "than in random or reversed order.",
+        *(ranked, controls, "scaled_nll"),
     )
-    yield levels("levels", "Every variant at the same average smoothing", numbers)
-    by_votes = against(numbers, votes[1:], intact)
-    by_order = against(numbers, beta[1:], ranked)
-    yield differences("votes", f"Difference to {intact}", by_votes)
-    yield differences("ranking", f"Difference to {ranked}", by_order)
-    groups_of_gaps = {f"against {intact}": by_votes, f"against {ranked}": by_order}
+    yield found.levels("levels", "Every variant at the same average smoothing")
+    for key, reference, others in (("targets", intact, targets), ("ranking", ranked, orders)):
+        yield found.only([reference, *others]).differences(
+            f"differences_{key}", f"Difference to {reference.label}", reference
+        )
     yield forest(
         "forest",
-        "Controls against the sample's own votes and order",
-        groups_of_gaps,
+        "Controls against the sample's own targets and order",
+        found,
+        {
+            f"against {intact.label}": (intact, targets),
+            f"against {ranked.label}": (ranked, orders),
+        },
         ("accuracy", "scaled_nll"),
     )
     yield _targets(groups, teachers)
     yield fitted(groups)
 
 
-def _targets(groups: Mapping[str, Sequence[Run]], teachers: Mapping[Recipe, Run]) -> Table:
+def _targets(groups: Mapping[Method, Sequence[Run]], teachers: Mapping[Recipe, Run]) -> Table:
     """What was held equal, and what differs, in the target of the true class."""
     rows: list[tuple[Cell, ...]] = []
     own: list[Tensor] = []
     for name, runs in groups.items():
         recipe = runs[0].recipe
-        if recipe.prior is None:
-            continue
-        if recipe.teacher_targets == "live":
+        if name["family"] == "beta":
             mean, spread = _beta_moments(_beta(recipe), recipe.effective_label_weight or 0.0)
-            rows.append((name, mean, spread, "–"))
-        else:
+            rows.append((name.label, mean, spread, "–"))
+        elif name["family"] == "teacher":
             targets = [label_targets(run, teachers) for run in runs]
-            own = own or targets  # stored votes come first
+            own = own or targets  # stored ones come first
             rows.append(
                 (
-                    name,
+                    name.label,
                     Measured.of([t.mean().item() for t in targets]),
                     Measured.of([t.std().item() for t in targets]),
                     Measured.of([_correlation(t, o) for t, o in zip(targets, own, strict=True)]),
@@ -159,7 +150,7 @@ def _targets(groups: Mapping[str, Sequence[Run]], teachers: Mapping[Recipe, Run]
         key="targets",
         title="The soft label's entry for the true class",
         caption="Over the training set: its mean, which is held equal; its standard deviation "
-        "over samples; and how it correlates with the one of the sample's own votes (Pearson; "
+        "over samples; and how it correlates with that of the sample's own targets (Pearson; "
         "–: no spread, or another for each draw). Self-distillation: from the teacher's "
         "predictions, mean ± standard deviation over seeds. Beta smoothing: expected, by formula.",
         columns=(

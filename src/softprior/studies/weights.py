@@ -1,50 +1,42 @@
 """The weights of self-distillation: the label's, each sample's, and the student's temperature.
 
-Claim: at the same average smoothing a student is more accurate with votes beside its label than
-    with votes alone, and with MAP weights than without; and a temperature on the student's
-    logits costs calibration.
+Claim: at the same average smoothing a student is more accurate with teacher probabilities beside
+    its label than with them alone, and with MAP weights than without; and a temperature on the
+    student's logits costs calibration.
 Paper: amortized MAP view (the weights ω) and ablations (the student's temperature); the label's
     weight at equal smoothing is ours.
 Run: softprior study weights
-Cost: with the eight other studies 5 min 16 s (softprior study all, desk scale) on 2 cores of
-    an AMD EPYC.
+Cost: COST
+Expected: on digits a temperature on the student's logits raises the ECE clearly; the other weights
+    make no difference that ten seeds can show.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
+from statistics import fmean
 
-from softprior.priors import TeacherPrior
-from softprior.studies import _settings
-from softprior.studies._ablation import (
-    COLUMNS,
-    HOW,
-    Numbers,
-    Score,
-    Scores,
-    against,
-    apart,
-    differences,
-    fitted,
-    label_targets,
-    levels,
-    measure,
-    paired,
-)
-from softprior.studies._kit import (
-    INTERVALS,
+from softprior.evidence import (
     Claim,
     Column,
+    Comparison,
     Difference,
     Figure,
-    Measured,
-    Scale,
+    Method,
+    Result,
     Table,
-    method,
-    verdict,
+    curves,
 )
-from softprior.studies._sweeps import interpolated, sweep
+from softprior.evidence.palette import COLOURS
+from softprior.evidence.tables import INTERVALS, notes
+from softprior.priors import TeacherPrior
+from softprior.studies._shared import recipes as shared
+from softprior.studies._shared.methods import by_method, named, split_teachers
+from softprior.studies._shared.recipes import SMOOTHING, WEIGHT, Scale
+from softprior.studies._shared.scores import compare
+from softprior.studies._shared.training_set import fitted, label_targets
 from softprior.training import Recipe, Run
 
 SEEDS = {"smoke": 2, "desk": 10, "paper": 5}
@@ -52,165 +44,207 @@ LABEL_WEIGHTS = {"smoke": (0.0, 0.4), "desk": (0.0, 0.2, 0.4, 0.6), "paper": (0.
 STUDENT_TEMPERATURES = {"smoke": (2.0,), "desk": (2.0, 4.0), "paper": (2.0, 4.0)}
 # Beside 0.15: from there to 0.25 MAP weights smooth at the temperature of 0.15, where T ≥ 1.
 AMOUNTS = {"smoke": (0.3,), "desk": (0.2, 0.3), "paper": (0.2, 0.3)}
-MAP = "MAP weights"
-PLAIN = f"label weight {1 - _settings.WEIGHT:g}"
-EVERY_DAY = (
-    f"{PLAIN} is self-distillation as in the other studies: soft weight {_settings.WEIGHT:g}, "
-    f"smoothing by {_settings.SMOOTHING:.0%}, every sample with the same weight, student's T = 1; "
-    "each variant differs from it in one of them."
+SMOOTHING_COLUMN = Column(name="Smoothing", percent=True)
+HOW_VARIED = (
+    f"Label weight {1 - WEIGHT:g} is self-distillation as in the other studies: soft weight "
+    f"{WEIGHT:g}, smoothing by {SMOOTHING:.0%}, every sample with the same weight, student's "
+    "T = 1; each variant differs from it in one of them."
 )
 
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
     """One teacher for each seed, and students that differ from one another in one weight."""
     for seed in range(scale.seeds):
-        base = _settings.base(scale, seed)
-        distilled = _settings.distilled(base)
-        yield from (base, _settings.teacher(base), _settings.smoothed(base))
+        base = shared.base(scale, seed)
+        distilled = shared.distilled(base)
+        yield from (base, shared.teacher(base), shared.smoothed(base))
         for weight in LABEL_WEIGHTS[scale.name]:
             yield replace(distilled, prior=TeacherPrior(1 - weight), label_weight=weight)
-        yield replace(distilled, prior=TeacherPrior(_settings.WEIGHT, weighting="map"))
-        yield from (_settings.distilled(base, amount) for amount in AMOUNTS[scale.name])
+        yield replace(distilled, prior=TeacherPrior(WEIGHT, weighting="map"))
+        yield from (shared.distilled(base, amount) for amount in AMOUNTS[scale.name])
         for temperature in STUDENT_TEMPERATURES[scale.name]:
             yield replace(distilled, student_temperature=temperature)
 
 
-def called(recipe: Recipe) -> str:
-    """What a recipe of this study varies."""
-    if recipe.prior is None or not recipe.generation:
-        return method(recipe)
+def variant(recipe: Recipe) -> Method:
+    """What a recipe of this study varies: its facts say by how much."""
+    label = float(recipe.effective_label_weight or 0.0)
+    if recipe.prior is None or not recipe.generation:  # cross-entropy, label smoothing
+        return named(recipe).but(reference=True, label_weight=label)
+    colour, facts = COLOURS["self-distillation"], {"student_T": recipe.student_temperature}
     if not recipe.prior.fixed_total:
-        return MAP
+        return Method("MAP weights", COLOURS["Beta (reversed order)"], {"map": True})
     if recipe.student_temperature != 1:
-        return f"student T = {recipe.student_temperature:g}"
-    if recipe.match_smoothing != _settings.SMOOTHING:
-        return f"smoothing by {recipe.match_smoothing:g}"
-    return f"label weight {recipe.effective_label_weight:g}"
+        return Method(f"student T = {recipe.student_temperature:g}", colour, facts)
+    if recipe.match_smoothing != SMOOTHING:
+        return Method(f"smoothing by {recipe.match_smoothing:g}", colour, {"smooths": True})
+    facts = {"label_weight": label}
+    if label == round(1 - WEIGHT, 9):
+        facts |= {"plain": True, "smooths": True, "student_T": 1.0}
+    return Method(f"label weight {label:g}", colour, facts)
 
 
 def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     """Verdicts, every variant, and then one question after the other."""
-    students, teachers = apart(runs)
-    groups: dict[str, list[Run]] = {}
-    for run in students:
-        groups.setdefault(called(run.recipe), []).append(run)
-    numbers = {name: [measure(run) for run in of] for name, of in groups.items()}
-    first = {name: of[0].recipe for name, of in groups.items()}
-    kept = {n: r.effective_label_weight or 0.0 for n, r in first.items()}
-    label = {n: kept[n] for n in first if n.startswith("label weight")}
-    ends = {n: kept[n] for n, r in first.items() if not r.generation}
-    student = {n: r.student_temperature for n, r in first.items() if n.startswith("student")}
+    students, teachers = split_teachers(runs)
+    groups = by_method(students, variant)
+    found = compare(groups)
+    plain = found.the(plain=True)
     smoothing = {
-        name: [1 - label_targets(run, teachers).mean().item() for run in groups[name]]
-        for name in groups
-        if name in (PLAIN, MAP) or name.startswith("smoothing")
+        m: [1 - label_targets(run, teachers).mean().item() for run in of]
+        for m, of in groups.items()
+        if m.facts.keys() & {"smooths", "map"}
     }
-    equal = same_smoothing(numbers, smoothing)
-    yield from _claims(numbers, equal, list(student))
-    yield levels("levels", "Every variant", numbers, first="Variant", note=EVERY_DAY)
-    others = [name for name in groups if name != PLAIN]
-    yield differences(
-        "differences", f"Difference to {PLAIN}", against(numbers, others, PLAIN), first="Variant"
+    equal = Method("none, same smoothing")
+    found_equal = found.and_also({equal: same_smoothing(found, smoothing)})
+    yield from _claims(found_equal, equal)
+    yield found.levels("levels", "Every variant", first="Variant", note=HOW_VARIED)
+    yield found.differences("differences", f"Difference to {plain.label}", plain, first="Variant")
+    yield _sweep(
+        "label_weight",
+        "The label's weight",
+        found.only([m for m in found.methods if "label_weight" in m.facts]),
+        *("label_weight", "Weight of the label", ("accuracy", "ece", "scaled_nll")),
+        caption="Teacher probabilities and label together smooth by the same amount at each "
+        "weight: the more the label weighs, the higher the teacher's temperature, up to "
+        "probabilities that are all alike: label smoothing. Cross-entropy has no smoothing.",
     )
-    three: tuple[Score, ...] = ("accuracy", "ece", "scaled_nll")
-    yield sweep(
-        *("label_weight", "The label's weight", "Weight of the label"),
-        *(numbers, label, three),
-        marked=ends,
-        caption="Votes and label together smooth by the same amount at each weight: the more the "
-        "label weighs, the higher the teacher's temperature, up to votes that are all alike: "
-        "label smoothing. Cross-entropy has no smoothing. Scaled: after temperature scaling.",
-    )
-    yield _map_table(numbers, equal, smoothing)
-    means = {name: Measured.of(values).mean for name, values in smoothing.items()}
-    yield sweep(
-        *("map", "MAP weights against none", "Average smoothing"),
-        *(numbers, {n: x for n, x in means.items() if n != MAP}, three),
-        marked={MAP: means[MAP]},
+    yield _map_table(found_equal, equal, smoothing)
+    means = {m: fmean(values) for m, values in smoothing.items()}
+    smooths = {m.but(smoothing=mean): m for m, mean in means.items()}
+    yield _sweep(
+        "map",
+        "MAP weights against none",
+        replace(found, results={new: found.results[old] for new, old in smooths.items()}),
+        *("smoothing", "Average smoothing", ("accuracy", "ece", "scaled_nll")),
         caption="Curve: no weights, temperature matched to three amounts of smoothing (two at "
         "smoke scale). Diamond: MAP weights at the temperature of the first, which smooth more. "
         "On the curve, they do no more than another temperature would.",
     )
-    yield sweep(
-        *("student", "Temperature on the student's logits", "Student's temperature"),
-        *(numbers, {PLAIN: 1.0, **student}, ("accuracy", "ece", "scaled_ece")),
-        marked={},
+    yield _sweep(
+        "student",
+        "Temperature on the student's logits",
+        found.only([m for m in found.methods if "student_T" in m.facts]),
+        *("student_T", "Student's temperature", ("accuracy", "ece", "scaled_ece")),
         caption="In training the student's logits are divided by it, in testing they are not. "
-        "This makes the gradient smaller, too, by at least as much. ECE: "
-        "20 equal-width bins; scaled: after temperature scaling.",
+        "This makes the gradient smaller, too, by at least as much.",
     )
     yield fitted(groups, first="Variant")
 
 
-def same_smoothing(numbers: Numbers, smoothing: Mapping[str, Sequence[float]]) -> list[Scores]:
+def same_smoothing(
+    found: Comparison, smoothing: Mapping[Method, Sequence[float]]
+) -> dict[int, Result]:
     """Scores without weights where they smooth as much as MAP weights do, seed by seed.
 
     Linear between the amounts that were trained; the nearest of them outside.
     """
-    curve = [name for name in smoothing if name != MAP]
-    return [
-        interpolated([(smoothing[name][seed], numbers[name][seed]) for name in curve], x)
-        for seed, x in enumerate(smoothing[MAP])
-    ]
+    ours = found.the(map=True)
+    results = {}
+    for at, seed in enumerate(found.seeds):
+        curve = [
+            (amounts[at], found.results[m][seed].scores)
+            for m, amounts in smoothing.items()
+            if m != ours
+        ]
+        results[seed] = Result(interpolated(curve, smoothing[ours][at]))
+    return results
 
 
-def _claims(numbers: Numbers, equal: Sequence[Scores], student: Sequence[str]) -> Iterable[Claim]:
-    alone = next(name for name in numbers if name.startswith("label weight"))
-    both = {"map": numbers[MAP], "equal": equal}
-    yield verdict(
-        f"At the same average smoothing, votes beside the label ({PLAIN}) give a more accurate "
-        f"student than votes alone ({alone}).",
-        {"difference": paired(numbers, PLAIN, alone, "accuracy")},
-        sign=+1,
-        percent=True,
+def interpolated(
+    curve: Sequence[tuple[float, Mapping[str, float]]], x: float
+) -> Mapping[str, float]:
+    """Every score at ``x``, linearly between the two neighbours of it on a curve.
+
+    Outside the curve that of its nearest end.
+
+    >>> interpolated([(0.2, {"nll": 2.0}), (0.1, {"nll": 1.0})], 0.125)
+    {'nll': 1.25}
+    """
+    points = sorted(curve, key=lambda point: point[0])
+    for (left, low), (right, high) in pairwise(points):
+        if left <= x <= right and left < right:
+            part = (x - left) / (right - left)
+            return {name: low[name] + part * (high[name] - low[name]) for name in low}
+    return points[0][1] if x < points[0][0] else points[-1][1]
+
+
+def _sweep(
+    key: str,
+    title: str,
+    found: Comparison,
+    over: str,
+    xlabel: str,
+    scores: Sequence[str],
+    caption: str,
+) -> Figure:
+    """Self-distillation over one of its weights; what is no such variant is a diamond."""
+    results = {
+        m if m.facts.keys() & {"reference", "map"} else m.but("self-distillation"): of
+        for m, of in found.results.items()
+    }
+    merged = replace(found, results=results)
+    return curves(
+        key,
+        title,
+        [merged.panel(score, over, xlabel) for score in scores],
+        caption=f"{caption} {found.about} Mean over seeds. "
+        f"{notes([found.columns[score] for score in scores])}",
+        alt=f"{len(scores)} panels over {xlabel.lower()}: "
+        f"{', '.join(found.columns[score].name for score in scores)} of self-distillation"
+        + (" and, as diamonds, of what it is compared with." if len(results) > 3 else "."),
+        size=(8.8, 2.8),
     )
-    yield verdict(
+
+
+def _claims(found: Comparison, equal: Method) -> Iterable[Claim]:
+    plain, map_weights = found.the(plain=True), found.the(map=True)
+    alone = next(m for m in found.methods if m.facts.get("label_weight") == 0)
+    hot = [m for m in found.methods if m.facts.get("student_T", 1.0) != 1.0]
+    yield found.claim(
+        f"At the same average smoothing, teacher probabilities beside the label ({plain.label}) "
+        f"give a more accurate student than alone ({alone.label}).",
+        {"difference": found.gap(plain, alone, "accuracy")},
+        "accuracy",
+        "higher",
+    )
+    yield found.claim(
         "At the same average smoothing, MAP weights give a more accurate student than none.",
-        {"difference": paired(both, "map", "equal", "accuracy")},
-        sign=+1,
-        percent=True,
+        {"difference": found.gap(map_weights, equal, "accuracy")},
+        "accuracy",
+        "higher",
     )
-    eces: tuple[tuple[Score, str], ...] = (
-        ("ece", ""),
-        ("scaled_ece", ", also after temperature scaling"),
-    )
-    for score, text in eces:
-        yield verdict(
-            f"A temperature on the student's logits raises the ECE{text}.",
-            {name: paired(numbers, name, PLAIN, score) for name in student},
-            sign=+1,
-            percent=True,
+    for score, more in (("ece", ""), ("scaled_ece", ", also after temperature scaling")):
+        yield found.claim(
+            f"A temperature on the student's logits raises the ECE{more}.",
+            found.gaps(hot, plain, score),
+            score,
+            "higher",
         )
 
 
 def _map_table(
-    numbers: Numbers, equal: Sequence[Scores], smoothing: Mapping[str, Sequence[float]]
+    found: Comparison, equal: Method, smoothing: Mapping[Method, Sequence[float]]
 ) -> Table:
     """MAP weights against none at the same temperature, and at the same smoothing."""
-    rivals = {
-        "none, same temperature": (numbers[PLAIN], smoothing[PLAIN]),
-        "none, same smoothing": (equal, smoothing[MAP]),
-    }
-    more = [
-        Difference.paired(smoothing[MAP], theirs) if theirs is smoothing[PLAIN] else "–"
-        for _, theirs in rivals.values()
-    ]
-    both = {"map": numbers[MAP], **{name: scores for name, (scores, _) in rivals.items()}}
+    plain, ours = found.the(plain=True), found.the(map=True)
+    columns = list(found.columns.values())
+    more = Difference.paired(smoothing[ours], smoothing[plain])
     return Table(
         key="map",
         title="MAP weights minus none",
-        caption="Mean paired difference over seeds with its 95 % t interval. MAP weights let an "
-        "uncertain vote count for more, and so smooth more than none at the same temperature "
-        "(column Smoothing: of the training set's soft labels, from the teacher's predictions); "
-        "their loss is larger, too, as it is not divided by the weights. Same smoothing: "
-        f"interpolated between the amounts that were trained. {HOW} {INTERVALS}",
-        columns=(
-            Column(name="Against"),
-            Column(name="Smoothing", percent=True),
-            *COLUMNS.values(),
-        ),
+        caption="Mean paired difference over seeds with its 95 % t interval. MAP weights let a "
+        "sample of which the teacher is unsure count for more, and so smooth more than none at the "
+        "same temperature (column Smoothing: of the training set's soft labels, from the teacher's "
+        "predictions); their loss is larger, too, as it is not divided by the weights. Same "
+        f"smoothing: interpolated between the amounts that were trained. {found.about} "
+        f"{notes(columns)} {INTERVALS}",
+        columns=(Column(name="Against"), SMOOTHING_COLUMN, *columns),
         rows=[
-            (name, gap, *(paired(both, "map", name, score) for score in COLUMNS))
-            for name, gap in zip(rivals, more, strict=True)
+            (name, gap, *(found.gap(ours, theirs, score) for score in found.columns))
+            for name, theirs, gap in (
+                ("none, same temperature", plain, more),
+                (equal.label, equal, "–"),
+            )
         ],
     )

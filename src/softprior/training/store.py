@@ -67,6 +67,11 @@ class Run:
         tensors = self._tensors("predictions.safetensors")
         return tensors[f"{part}_logits_{epoch or self.recipe.select}"], tensors[f"{part}_labels"]
 
+    def true_labels(self) -> Tensor:
+        """Labels (n,) of the training set before label noise; as given where there was none."""
+        tensors = self._tensors("predictions.safetensors")
+        return tensors.get("train_clean", tensors["train_labels"])
+
     def weights(self, epoch: Selection | None = None) -> dict[str, Tensor]:
         """The network's state_dict after an epoch, chosen as for the predictions."""
         last = (epoch or self.recipe.select) == "last"

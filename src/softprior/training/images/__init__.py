@@ -19,13 +19,14 @@ from softprior.training.images.noise import Kind, noisy
 from softprior.training.images.own import FOLDER, OwnData
 from softprior.training.images.source import Source
 from softprior.training.images.splits import generator, stratified
-from softprior.training.images.subset import parse, take
+from softprior.training.images.subset import Subset, parse, take
 
 __all__ = [
     "NAMES",
     "Dataset",
     "Images",
     "OwnData",
+    "Subset",
     "check",
     "classes",
     "fingerprint",
@@ -73,6 +74,14 @@ def classes(
     check(name_or_path)
     source = find(str(name_or_path), cache)
     return (source if subset is None else take(source, parse(subset))).classes
+
+
+def smallest_class(name_or_path: str | Path, subset: str | None = None) -> int:
+    """How many training images the smallest class has, validation included; no image is read."""
+    check(name_or_path)
+    source = find(str(name_or_path), None)
+    source = source if subset is None else take(source, parse(subset))
+    return int(source.train.labels.bincount(minlength=len(source.classes)).min())
 
 
 def load(

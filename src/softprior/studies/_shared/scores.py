@@ -1,0 +1,236 @@
+"""Scores: what is measured of a run, on which part of the data, at which epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from softprior import diagnostics
+from softprior.evidence.comparison import Comparison
+from softprior.evidence.results import Method, PerImage, Result, Rows
+from softprior.evidence.tables import Column
+from softprior.training import Recipe, Run
+from softprior.training.ensemble import ensemble
+from softprior.training.store import Part, Selection
+
+OfPredictions: TypeAlias = Callable[[Tensor, Tensor], float]
+EPOCHS: dict[Selection, str] = {
+    "best": "the epoch with the best validation accuracy",
+    "last": "the last epoch",
+}
+PARTS: dict[Part, str] = {
+    "test": "test set",
+    "train": "training set, without augmentation",
+    "validation": "validation set",
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    """A number of a run: a function of logits (n, K) and labels (n,), and how it is shown.
+
+    Attributes:
+        part: of the data.
+        scaled: after temperature scaling on the validation set.
+        epoch: None is that of the comparison.
+        each: where the score is a mean over images, the number of each image (n,).
+    """
+
+    column: Column
+    function: OfPredictions
+    part: Part = "test"
+    scaled: bool = False
+    epoch: Selection | None = None
+    each: Callable[[Tensor, Tensor], Tensor] | None = None
+
+
+class Predicting(Protocol):
+    """A run, or what predicts as one."""
+
+    @property
+    def recipe(self) -> Recipe: ...
+
+    def predictions(self, part: Part, epoch: Selection | None = None) -> tuple[Tensor, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several runs as one: the mean of their probabilities."""
+
+    runs: Sequence[Run]
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.runs[-1].recipe
+
+    def predictions(self, part: Part, epoch: Selection | None = None) -> tuple[Tensor, Tensor]:
+        return ensemble(self.runs, part, epoch)
+
+
+def _correct(logits: Tensor, labels: Tensor) -> Tensor:
+    return (logits.argmax(1) == labels).double()
+
+
+def _loss(logits: Tensor, labels: Tensor) -> Tensor:
+    return torch.nn.functional.cross_entropy(logits.double(), labels, reduction="none")
+
+
+def on_label(logits: Tensor, labels: Tensor) -> float:
+    """Mean probability of the label, ``(1/n) Σ_i softmax(logits_i)_{labels_i}``."""
+    return logits.double().softmax(1).gather(1, labels.unsqueeze(1)).mean().item()
+
+
+_SCALED = "Scaled: after temperature scaling, fitted on the validation set."
+_BINS = "ECE: 20 equal-width bins."
+_NATS = "NLL in nats."
+_ACCURACY = Column(name="Accuracy", percent=True, better="high")
+_NLL = Column(name="NLL", digits=4, better="low", unit="nats", notes=(_NATS,))
+_ECE = Column(name="ECE", percent=True, better="low", notes=(_BINS,))
+
+ACCURACY = Score(_ACCURACY, diagnostics.accuracy, each=_correct)
+NLL = Score(_NLL, diagnostics.nll, each=_loss)
+ECE = Score(_ECE, diagnostics.ece)
+SCALED_NLL = Score(
+    replace(_NLL, name="NLL, scaled", notes=(_NATS, _SCALED)),
+    diagnostics.nll,
+    scaled=True,
+    each=_loss,
+)
+SCALED_ECE = Score(
+    replace(_ECE, name="ECE, scaled", notes=(_BINS, _SCALED)), diagnostics.ece, scaled=True
+)
+TRAINING_ACCURACY = Score(
+    Column(name="Training accuracy", percent=True), diagnostics.accuracy, part="train"
+)
+UNCERTAINTY = Score(
+    Column(
+        name="Uncertainty",
+        digits=4,
+        unit="nats",
+        notes=("Uncertainty: predictive uncertainty, in nats.",),
+    ),
+    diagnostics.predictive_uncertainty,
+    part="train",
+)
+DIVERSITY = Score(
+    Column(name="Diversity", unit="nats", notes=("Diversity: confidence diversity, in nats.",)),
+    diagnostics.confidence_diversity,
+    part="train",
+)
+VARIANCE = Score(
+    Column(name="Variance", digits=5, notes=("Variance: of the true-class confidence.",)),
+    diagnostics.confidence_variance,
+    part="train",
+)
+ON_LABEL = Score(Column(name="Confidence in the label", percent=True), on_label, part="train")
+
+TEST: dict[str, Score] = {
+    "accuracy": ACCURACY,
+    "nll": NLL,
+    "ece": ECE,
+    "scaled_nll": SCALED_NLL,
+    "scaled_ece": SCALED_ECE,
+}
+TRAINING: dict[str, Score] = {
+    "training_accuracy": TRAINING_ACCURACY,
+    "uncertainty": UNCERTAINTY,
+    "diversity": DIVERSITY,
+}
+
+
+def compare(
+    groups: Mapping[Method, Sequence[Predicting]],
+    scores: Mapping[str, Score] = TEST,
+    epoch: Selection | None = None,
+) -> Comparison:
+    """The scores of every run, by method and seed.
+
+    Args:
+        groups: runs by method, each in the order of its seeds: see :func:`.by_method`.
+        scores: what to measure, by name.
+        epoch: of the predictions; None is the one that each recipe selects.
+    """
+    return Comparison(
+        results={
+            method: {run.recipe.seed: result(run, scores, epoch) for run in of}
+            for method, of in groups.items()
+        },
+        columns={name: score.column for name, score in scores.items()},
+        about=about((run for of in groups.values() for run in of), scores.values(), epoch),
+    )
+
+
+def result(run: Predicting, scores: Mapping[str, Score], epoch: Selection | None = None) -> Result:
+    """The scores of one run."""
+    measured = _Measured(run, epoch)
+    return Result(
+        {name: score.function(*measured.of(score)) for name, score in scores.items()},
+        partial(_images, measured, scores),
+    )
+
+
+def about(
+    runs: Iterable[Predicting], scores: Iterable[Score], epoch: Selection | None = None
+) -> str:
+    """Which parts of the data, and which epoch: for captions, made from what was done."""
+    parts = ", ".join(dict.fromkeys(PARTS[score.part] for score in scores))
+    return f"{parts[:1].upper()}{parts[1:]}; {selected(runs, epoch)}."
+
+
+def selected(runs: Iterable[Predicting], epoch: Selection | None = None) -> str:
+    """Which epoch the predictions are of, in words."""
+    if epoch is not None:
+        return EPOCHS[epoch]
+    return " or ".join(dict.fromkeys(EPOCHS[run.recipe.select] for run in runs))
+
+
+class _Measured:
+    """A run's predictions, each read once."""
+
+    def __init__(self, run: Predicting, epoch: Selection | None) -> None:
+        self.run, self.epoch = run, epoch
+        self._read: dict[tuple[Part, Selection | None], tuple[Tensor, Tensor]] = {}
+
+    def of(self, score: Score) -> tuple[Tensor, Tensor]:
+        """What the score is a function of."""
+        logits, labels = self._predictions(score.part, score.epoch or self.epoch)
+        return (logits / self.temperature if score.scaled else logits), labels
+
+    @cached_property
+    def temperature(self) -> float:
+        """Fitted on the validation set."""
+        return diagnostics.fit_temperature(*self._predictions("validation", self.epoch))
+
+    def _predictions(self, part: Part, epoch: Selection | None) -> tuple[Tensor, Tensor]:
+        if (part, epoch) not in self._read:
+            self._read[part, epoch] = self.run.predictions(part, epoch)
+        return self._read[part, epoch]
+
+
+def _images(measured: _Measured, scores: Mapping[str, Score]) -> PerImage:
+    """Of the scores on the test set."""
+    each: dict[str, NDArray[np.float64]] = {}
+    functions: dict[str, Callable[[Rows], float]] = {}
+    ids = np.arange(0)
+    for name, score in scores.items():
+        if score.part != "test":
+            continue
+        logits, labels = measured.of(score)
+        ids = np.arange(len(labels))
+        if score.each is not None:
+            each[name] = score.each(logits, labels).numpy()
+        else:
+            functions[name] = partial(_on_rows, score.function, logits, labels)
+    return PerImage(ids, each, functions)
+
+
+def _on_rows(function: OfPredictions, logits: Tensor, labels: Tensor, rows: Rows) -> float:
+    at = torch.from_numpy(rows)
+    return function(logits[at], labels[at])

@@ -1,0 +1,84 @@
+"""What became of the training set: whether it was memorised, and how unsure the runs are on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from softprior import soft_labels
+from softprior.batch import Batch
+from softprior.evidence.results import Method
+from softprior.evidence.tables import Cell, Column, Measured, Table
+from softprior.studies._shared.scores import ON_LABEL, TRAINING, TRAINING_ACCURACY, compare
+from softprior.training import Recipe, Run
+from softprior.training.teaching import control_targets
+
+_MATCHED = Column(name="Temperature")
+_BEST = Column(name="Best epoch", digits=1)
+
+
+def training_summary(
+    groups: Mapping[Method, Sequence[Run]],
+    note: str,
+    facts: Mapping[str, Column] | None = None,
+) -> Table:
+    """What was matched, what came of it, and whether training was memorised."""
+    scores = {"accuracy": TRAINING_ACCURACY, "on_label": ON_LABEL}
+    found = compare(groups, scores, "last")
+
+    def row(method: Method, runs: Sequence[Run]) -> tuple[Cell, ...]:
+        temperatures = [
+            run.prior.teacher_temperature
+            for run in runs
+            if run.prior is not None and run.prior.needs_teacher
+        ]
+        return (
+            *method.cells(facts),
+            Measured.of(temperatures) if temperatures else "–",
+            *(found.measured(method, score) for score in scores),
+            Measured.of([float(run.outcome["best_epoch"]) for run in runs]),
+        )
+
+    return Table(
+        key="training",
+        title="On the training set",
+        caption=f"{note} Temperature: the one at which the teacher's probabilities take the amount "
+        "from the label. Training accuracy and mean confidence in the label: "
+        f"{found.about} Mean ± standard deviation over seeds.",
+        columns=(
+            Column(name="Method"),
+            *(facts or {}).values(),
+            _MATCHED,
+            *found.columns.values(),
+            _BEST,
+        ),
+        rows=[row(method, runs) for method, runs in groups.items()],
+    )
+
+
+def fitted(groups: Mapping[Method, Sequence[Run]], *, first: str = "Method") -> Table:
+    """Whether the training set was memorised, and how unsure and diverse the runs are on it."""
+    scores = {
+        n: replace(s, column=replace(s.column, digits=min(s.column.digits, 3)))
+        for n, s in TRAINING.items()
+    }
+    return compare(groups, scores).levels("fitted", "On the training set", first=first)
+
+
+def label_targets(run: Run, teachers: Mapping[Recipe, Run]) -> Tensor:
+    """What each training sample's soft label has on its own label (n,), in self-distillation.
+
+    The teacher's probabilities are those of the stored images, without augmentation.
+    """
+    recipe, prior = run.recipe, run.prior
+    assert prior is not None
+    assert isinstance(recipe.teacher, Recipe)
+    stored = "stored" if recipe.teacher_targets == "live" else recipe.teacher_targets
+    logits, labels = teachers[recipe.teacher].predictions("train")
+    targets = replace(recipe, prior=prior, teacher_targets=stored)
+    teacher_logits = control_targets(targets, logits, labels).double()
+    counts = prior(Batch(teacher_logits, labels, teacher_logits))
+    target = soft_labels(labels, counts, label_weight=recipe.effective_label_weight or 0.0)
+    return target.gather(1, labels.unsqueeze(1)).squeeze(1)

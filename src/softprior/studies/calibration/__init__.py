@@ -1,0 +1,255 @@
+"""Calibration by every convention, before and after temperature scaling; selective prediction.
+
+Claim: self-distillation and Beta smoothing are better calibrated than label smoothing, by every
+    convention, before and after temperature scaling; and smoothing costs selective prediction.
+Paper: RQ4, main table, ECE with 20 bins. The rest is not in it (temperature scaling: Guo et al.,
+    ICML 2017; label smoothing and selective prediction: Xia et al., ICLR 2025).
+Run: softprior study calibration
+Cost: COST
+Expected: on digits temperature scaling lowers the ECE of every method, and label smoothing costs
+    selective prediction most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+
+from torch import Tensor
+
+from softprior import diagnostics
+from softprior.evidence import (
+    Claim,
+    Column,
+    Comparison,
+    Difference,
+    Figure,
+    Measured,
+    Method,
+    Table,
+)
+from softprior.evidence.claims import claim_everywhere
+from softprior.studies._shared.methods import by_method, named
+from softprior.studies._shared.recipes import Scale, base, methods
+from softprior.studies._shared.reliability import reliability_figure
+from softprior.studies._shared.scores import (
+    ACCURACY,
+    NLL,
+    TRAINING_ACCURACY,
+    OfPredictions,
+    Score,
+    about,
+    compare,
+    selected,
+)
+from softprior.studies.calibration.figures import conventions_figure, risk_figure
+from softprior.training import Recipe, Run
+
+SEEDS = {"smoke": 2, "desk": 10, "paper": 10}
+
+_ERRORS: dict[str, OfPredictions] = {
+    "ECE, 10 bins": partial(diagnostics.ece, bins=10),
+    "ECE, 15 bins": partial(diagnostics.ece, bins=15),
+    "ECE, 20 bins": partial(diagnostics.ece, bins=20),
+    "ECE, equal mass": diagnostics.ece_equal_mass,
+    "classwise ECE": diagnostics.ece_classwise,
+    "RMS, debiased": diagnostics.rms_calibration_debiased,
+}
+# All in [0, 1], 20 bins where none are named.
+CONVENTIONS = {
+    name: Score(
+        Column(name=name, percent=True, better="low", notes=("20 bins where none are named.",)),
+        error,
+    )
+    for name, error in _ERRORS.items()
+}
+ECE = "ECE, 20 bins"
+PROPER = {
+    "NLL": replace(NLL, column=replace(NLL.column, notes=())),
+    "Brier score": Score(Column(name="Brier score", digits=4, better="low"), diagnostics.brier),
+}
+
+
+def _risk_at(coverage: int, logits: Tensor, labels: Tensor) -> float:
+    """Error rate among the most confident tenths of the samples."""
+    risk: list[float] = diagnostics.risk_coverage(logits, labels, points=10).risk.tolist()
+    return risk[coverage - 1]
+
+
+_RISK = Column(
+    name="AURC",
+    percent=True,
+    digits=3,
+    better="low",
+    notes=(
+        "Risk: error rate among the most confident.",
+        "AURC: mean risk over all coverages; excess: above that of the best order of the samples.",
+    ),
+)
+SELECTIVE = {
+    "AURC": Score(_RISK, diagnostics.aurc),
+    "Excess AURC": Score(_RISK.named("Excess AURC"), diagnostics.excess_aurc),
+    **{
+        f"Risk at {10 * tenths} %": Score(
+            replace(_RISK, name=f"Risk at {10 * tenths} %", digits=2), partial(_risk_at, tenths)
+        )
+        for tenths in (8, 9)
+    },
+}
+
+
+class Stage(NamedTuple):
+    """Before temperature scaling, or after."""
+
+    name: str
+    key: str
+    found: Comparison
+
+
+def recipes(scale: Scale) -> Iterable[Recipe]:
+    """All methods at the same average smoothing: the runs of the main table."""
+    for seed in range(scale.seeds):
+        yield from methods(base(scale, seed))
+
+
+def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
+    """Every convention before and after, what each method gains by it, and risk at coverage."""
+    groups = by_method(runs, named)
+    scores = {**CONVENTIONS, **PROPER, **SELECTIVE}
+    after = {name: replace(score, scaled=True) for name, score in scores.items()}
+    stages = [
+        Stage("before temperature scaling", "before", compare(groups, scores)),
+        Stage("after temperature scaling", "after", compare(groups, after)),
+    ]
+    first, last = stages
+    ce = first.found.the(family="none")
+    yield from _claims(*stages)
+    yield _scores(groups, *stages)
+    for name, key, found in stages:
+        shown = found.only(found.methods, CONVENTIONS)
+        title = f"Calibration error {name}"
+        yield shown.levels(f"conventions_{key}", title)
+        yield shown.differences(
+            f"conventions_{key}_differences", f"{title}: difference to {ce.label}", ce
+        )
+    selective = first.found.only(first.found.methods, SELECTIVE)
+    yield selective.levels("selective", "Selective prediction")
+    yield selective.differences(
+        "selective_differences", f"Selective prediction: difference to {ce.label}", ce
+    )
+    yield last.found.only(last.found.methods, SELECTIVE).levels(
+        "selective_after", "Selective prediction after scaling"
+    )
+    yield conventions_figure({s.name.capitalize(): s.found for s in stages}, list(CONVENTIONS))
+    which = about(runs, [ACCURACY])
+    before = {m: [run.predictions("test") for run in of] for m, of in groups.items()}
+    yield reliability_figure(
+        {
+            "before scaling": before,
+            "after scaling": {m: [scaled(run) for run in of] for m, of in groups.items()},
+        },
+        which,
+    )
+    yield risk_figure(before, ce, which)
+
+
+def scaled(run: Run) -> tuple[Tensor, Tensor]:
+    """Test logits divided by the temperature that suits the validation set best; labels."""
+    logits, labels = run.predictions("test")
+    return logits / diagnostics.fit_temperature(*run.predictions("validation")), labels
+
+
+def _claims(before: Stage, after: Stage) -> Iterable[Claim]:
+    found = before.found
+    ce, ls = found.the(family="none"), found.the(family="uniform")
+    regularised = [m for m in found.methods if m != ce]
+    specific = [m for m in regularised if m["family"] in ("teacher", "beta")]
+
+    def everywhere(
+        text: str, of: Comparison, ours: Sequence[Method], reference: Method, answers: bool
+    ) -> Claim:
+        gaps = {m.label: {c: of.gap(m, reference, c) for c in CONVENTIONS} for m in ours}
+        column = of.columns[ECE]
+        questions = ("RQ4",) if answers else ()
+        return claim_everywhere(text, gaps, "lower", column, "conventions", questions)
+
+    for stage in (before, after):
+        start = stage.name.capitalize()
+        yield everywhere(
+            f"{start} self-distillation and Beta smoothing are better calibrated than {ls.label}, "
+            "by every convention.",
+            *(stage.found, specific, ls, True),
+        )
+        yield everywhere(
+            f"{start} every regulariser is better calibrated than {ce.label}, by every convention.",
+            *(stage.found, regularised, ce, False),
+        )
+    yield found.claim(
+        "Temperature scaling on held-out data lowers the ECE (20 bins) of every method.",
+        {
+            m.label: Difference.paired(after.found.values(m, ECE), found.values(m, ECE))
+            for m in found.methods
+        },
+        ECE,
+        "lower",
+    )
+    yield after.found.claim(
+        f"After temperature scaling every regulariser has a lower NLL than {ce.label}.",
+        after.found.gaps(regularised, ce, "NLL"),
+        "NLL",
+        "lower",
+    )
+    yield found.claim(
+        "Smoothing costs selective prediction: every regulariser has a higher excess AURC than "
+        f"{ce.label}.",
+        found.gaps(regularised, ce, "Excess AURC"),
+        "Excess AURC",
+        "higher",
+    )
+    yield found.claim(
+        f"Self-distillation and Beta smoothing cost it less than {ls.label}: lower excess AURC.",
+        found.gaps(specific, ls, "Excess AURC"),
+        "Excess AURC",
+        "lower",
+    )
+
+
+def _scores(groups: Mapping[Method, Sequence[Run]], before: Stage, after: Stage) -> Table:
+    training = replace(TRAINING_ACCURACY, epoch="last")
+    both = compare(groups, {"accuracy": ACCURACY, "training": training})
+    columns = [
+        column
+        for score in PROPER
+        for column in (
+            before.found.columns[score],
+            after.found.columns[score].named(f"{score}, scaled"),
+        )
+    ]
+    return Table(
+        key="scores",
+        title="Accuracy, temperature, and proper scores before and after scaling",
+        caption=f"Mean ± standard deviation over seeds. Test set, and for training accuracy the "
+        f"training set; {selected(run for of in groups.values() for run in of)}, of training "
+        "accuracy the last epoch. Temperature: the one with the lowest NLL on the validation set, "
+        "below 1 where a method is underconfident; few errors there leave it uncertain. Scaled: "
+        "test set at it. NLL in nats; Brier score in [0, 2].",
+        columns=(
+            Column(name="Method"),
+            *both.columns.values(),
+            Column(name="Temperature"),
+            *columns,
+        ),
+        rows=[
+            (
+                m.label,
+                *(both.measured(m, name) for name in both.columns),
+                Measured.of(
+                    [diagnostics.fit_temperature(*r.predictions("validation")) for r in groups[m]]
+                ),
+                *(stage.found.measured(m, score) for score in PROPER for stage in (before, after)),
+            )
+            for m in groups
+        ],
+    )

@@ -1,0 +1,213 @@
+"""Ten generations of sequential self-distillation.
+
+Claim: over the generations test accuracy rises and NLL falls, while predictive uncertainty and
+    confidence diversity of the training-set predictions rise, and accuracy gains go with both.
+Paper: RQ1, figure 1 (there CIFAR-100); the ensemble of generations: Born-Again Networks.
+Run: softprior study generations
+Cost: COST
+Expected: uncertainty and diversity rise over the generations; on digits accuracy does not, and the
+    ensemble of all generations is about as accurate as its members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from softprior.evidence import Claim, Column, Comparison, Figure, Panel, Series, Table, Verdict
+from softprior.evidence import curves as draw_curves
+from softprior.evidence.palette import COLOURS
+from softprior.evidence.statistics import Interval
+from softprior.evidence.tables import INTERVALS, notes
+from softprior.priors import TeacherPrior
+from softprior.studies._shared.recipes import Scale, base
+from softprior.studies.generations.measures import (
+    ABOUT_TEACHERS,
+    About,
+    Chains,
+    Gain,
+    chains,
+    correlate,
+    gains_figure,
+)
+from softprior.training import Recipe, Run, generations
+
+SEEDS = {"smoke": 2, "desk": 10, "paper": 10}
+GENERATIONS = {"smoke": 3, "desk": 10, "paper": 10}
+FEWEST = 5  # seeds of which an interval by resampling may decide
+
+
+def chain(scale: Scale, seed: int) -> list[Recipe]:
+    """Generations that learn from the probabilities of the one before alone (T = 1)."""
+    alone = TeacherPrior(strength=1.0, temperature=1.0)
+    return list(generations(base(scale, seed), alone, GENERATIONS[scale.name]))
+
+
+def recipes(scale: Scale) -> Iterable[Recipe]:
+    """A chain for each seed."""
+    for seed in range(scale.seeds):
+        yield from chain(scale, seed)
+
+
+def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
+    """Each generation, the generations as an ensemble, and what goes with the gains."""
+    found = chains(runs)
+    yield from _claims(found)
+    yield found.alone.levels("generations", "Each generation", first="Generation")
+    yield found.training.levels(
+        "training",
+        "Each generation on the training set",
+        first="Generation",
+        note="These probabilities teach the next generation.",
+    )
+    yield _ensembles(found)
+    yield _correlations(found)
+    yield _curves(found)
+    yield gains_figure(found)
+
+
+def _claims(found: Chains) -> Iterable[Claim]:
+    first, *_, last = found.generations
+    n = len(found.generations)
+    rises = f"from generation 1 to generation {n}."
+
+    def change(text: str, of: Comparison, score: str, rising: bool) -> Claim:
+        unit = "difference, nats" if of.columns[score].unit else "difference"
+        gap = {unit: of.gap(last, first, score)}
+        return of.claim(text, gap, score, "higher" if rising else "lower", ("RQ1",))
+
+    yield change(f"Test accuracy rises {rises}", found.alone, "accuracy", True)
+    yield change(f"Test NLL falls {rises}", found.alone, "nll", False)
+    yield change(f"Predictive uncertainty rises {rises}", found.training, "uncertainty", True)
+    yield change(f"Confidence diversity rises {rises}", found.training, "diversity", True)
+    about: About
+    for about in ("uncertainty", "diversity"):
+        yield associated(
+            f"The more {about} in the teacher's probabilities, the more accuracy its student has "
+            "gained since generation 1.",
+            correlate(found, about, "since generation 1"),
+            seeds=len(found.alone.seeds),
+            students=n - 1,
+        )
+    ours = found.ensembles[-1]
+    both = found.together.and_also(found.alone.results)
+    yield both.claim(
+        f"The ensemble of all {n} generations is more accurate than its first and its last member.",
+        {f"than generation {m.label}": both.gap(ours, m, "accuracy") for m in (first, last)},
+        "accuracy",
+        "higher",
+    )
+
+
+def associated(text: str, rho: Interval, *, seeds: int, students: int) -> Claim:
+    """A claim that a correlation is positive, decided by its interval.
+
+    Open where the interval includes zero, and with fewer than five seeds: their resamples are
+    too few for the interval to mean anything.
+    """
+    verdict = Verdict("cannot tell")
+    if rho.low > 0 and seeds >= FEWEST:
+        verdict = Verdict("holds")
+    elif rho.high < 0 and seeds >= FEWEST:
+        verdict = Verdict("does not hold")
+    value, low, high = (f"{v:+.2f}".replace("-", "−") for v in rho)
+    interval = f" [{low}, {high}]" if rho.low == rho.low else ""  # NaN: one seed
+    sample = f"seeds: {seeds}, of {students} students; 95 % interval: whole seeds resampled"
+    if seeds < FEWEST:
+        sample += f", and fewer than {FEWEST} decide nothing"
+    brief = f"Spearman's ρ {value}{interval}"
+    return Claim(
+        text=text,
+        verdict=verdict,
+        evidence=f"{brief} ({sample})",
+        brief=brief,
+        answers=("RQ1",),
+    )
+
+
+def _ensembles(found: Chains) -> Table:
+    both = found.together.and_also(found.alone.results)
+    columns = found.together.columns
+    shown = ("accuracy", "nll")
+    pairs = list(zip(found.ensembles, found.generations, strict=True))[1:]
+    return Table(
+        key="ensembles",
+        title="The generations as an ensemble",
+        caption="Scores of the mean of the probabilities of generations 1 to k (mean ± standard "
+        "deviation over seeds), and their paired difference to generation k alone, with its 95 % "
+        f"t interval. {found.together.about} {notes(list(columns.values()))} {INTERVALS}",
+        columns=(
+            Column(name="Generations"),
+            *columns.values(),
+            *(columns[score].named(f"{columns[score].name}, difference") for score in shown),
+        ),
+        rows=[
+            (
+                many.label,
+                *(both.measured(many, score) for score in columns),
+                *(both.gap(many, one, score) for score in shown),
+            )
+            for many, one in pairs
+        ],
+    )
+
+
+def _correlations(found: Chains) -> Table:
+    kinds: list[tuple[str, Gain, bool]] = [
+        ("since generation 1", "since generation 1", False),
+        ("since generation 1, generation's mean taken away", "since generation 1", True),
+        ("on the teacher", "on the teacher", False),
+    ]
+    return Table(
+        key="correlations",
+        title="What goes with the gains",
+        caption="Spearman's correlation of a student's gain in test accuracy with what its "
+        f"teacher's training-set predictions are like: {len(found.alone.seeds)} seeds of "
+        f"{len(found.generations) - 1} students. From and to: 95 % interval, whole seeds resampled "
+        "(2,000 times), none for one seed; with few seeds it is rather too short. What rises over "
+        "the generations correlates with all that does; where each generation's mean is taken "
+        "away, chains are compared at the same generation. A teacher that did badly by chance is "
+        "easily gained on.",
+        columns=(
+            Column(name="Gain"),
+            Column(name="Teacher's"),
+            *(Column(name=name) for name in ("Correlation", "From", "To")),
+        ),
+        rows=[
+            (name, about, *correlate(found, about, since, detrended=detrended))
+            for name, since, detrended in kinds
+            for about in ABOUT_TEACHERS
+        ],
+    )
+
+
+def _curves(found: Chains) -> Figure:
+    """Each number over the generations; test scores of the ensemble beside."""
+    colours = {
+        "generation k": COLOURS["self-distillation"],
+        "ensemble of\n1 to k": COLOURS["label smoothing"],
+    }
+
+    def panel(score: str, *of: Comparison) -> Panel:
+        column = of[0].columns[score]
+        series = [
+            Series(label, colour, found.curve(comparison, score))
+            for comparison, (label, colour) in zip(of, colours.items(), strict=False)
+        ]
+        return Panel(ylabel=column.axis, xlabel="Generation k", series=series)
+
+    return draw_curves(
+        "curves",
+        "Curves over the generations",
+        [
+            *(panel(score, found.alone, found.together) for score in ("accuracy", "nll", "ece")),
+            panel("uncertainty", found.training),
+            panel("diversity", found.training),
+            panel("training_accuracy", found.training),
+        ],
+        caption="Mean over seeds. Upper row: "
+        f"{found.alone.about} ECE: 20 bins. Lower row: {found.training.about}",
+        alt="Six curves over the generations: accuracy, NLL and ECE on the test set, of each "
+        "generation and of the ensemble up to it; and predictive uncertainty, confidence "
+        "diversity and accuracy on the training set.",
+        size=(7.6, 4.2),
+    )

@@ -1,0 +1,113 @@
+"""Half the training images at equal steps: who needs them most?
+
+Claim: half the images cost every method accuracy, and the regularisers less than cross-entropy.
+Paper: not in it; the methods and the amount of smoothing are those of its main table.
+Run: softprior study halves
+Cost: COST
+Expected: on digits half the images cost one or two points; that regularisers lose less cannot be
+    seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from softprior.evidence import (
+    Claim,
+    Column,
+    Comparison,
+    Difference,
+    Figure,
+    Method,
+    Table,
+    curves,
+    forest,
+)
+from softprior.studies._shared.methods import by_method, named
+from softprior.studies._shared.recipes import Scale, base, methods
+from softprior.studies._shared.scores import compare
+from softprior.training import Recipe, Run, images
+
+SEEDS = {"smoke": 2, "desk": 10, "paper": 5}
+SHARE = {"share": Column(name="Images", percent=True, digits=0)}
+
+
+def recipes(scale: Scale) -> Iterable[Recipe]:
+    """The methods of the main table, each on all images and on half of every class."""
+    for seed in range(scale.seeds):
+        whole = base(scale, seed)
+        yield from methods(whole)
+        yield from methods(half(whole))
+
+
+def half(recipe: Recipe) -> Recipe:
+    """Half the images of each class and twice the epochs: as many steps, up to the last batch."""
+    dataset = str(recipe.dataset)
+    each = images.smallest_class(dataset, recipe.subset) // 2
+    classes = images.parse(recipe.subset).classes if recipe.subset else None
+    subset = images.Subset(classes, each).text
+    return replace(recipe, subset=subset, epochs=2 * recipe.epochs)
+
+
+def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
+    """What half the images cost each method."""
+    longest = max(run.recipe.epochs for run in runs)
+
+    def variant(recipe: Recipe) -> Method:
+        return named(recipe).but(share=0.5 if recipe.epochs == longest else 1.0)
+
+    found = compare(by_method(runs, variant))
+    halves = found.where(share=0.5)
+
+    def whole(method: Method) -> Method:
+        return method.but(share=1.0)
+
+    yield from _claims(found)
+    side_by_side = [m for w in found.where(share=1.0) for m in (w, w.but(share=0.5))]
+    yield found.only(side_by_side).levels("levels", "All images and half of them", facts=SHARE)
+    yield found.differences(
+        "differences",
+        "Half of the images minus all of them",
+        whole,
+        note="The half is among the whole; the validation set is smaller by as much.",
+    )
+    yield curves(
+        "curves",
+        "Scores by the share of the images",
+        [
+            found.panel(score, "share", "Training images, %", x=lambda share: 100 * share)
+            for score in ("accuracy", "nll", "ece")
+        ],
+        caption=f"{found.about} Mean over seeds, equal steps. ECE: 20 equal-width bins.",
+        alt="Accuracy, NLL and ECE of each method on half of the images and on all of them.",
+        size=(8.8, 2.8),
+    )
+    yield forest(
+        "costs",
+        "What half the images cost",
+        found,
+        {"half minus all": (whole, halves)},
+        ("accuracy", "ece", "scaled_nll"),
+    )
+
+
+def _claims(found: Comparison) -> Iterable[Claim]:
+    def cost(method: Method) -> list[float]:
+        pairs = (found.values(m, "accuracy") for m in (method, method.but(share=1.0)))
+        return [ours - theirs for ours, theirs in zip(*pairs, strict=True)]
+
+    halves = found.where(share=0.5)
+    ce = found.the(share=0.5, family="none")
+    yield found.claim(
+        "Half the images cost every method accuracy.",
+        {m.label: found.gap(m, m.but(share=1.0), "accuracy") for m in halves},
+        "accuracy",
+        "lower",
+    )
+    yield found.claim(
+        f"They cost every regulariser less than {ce.label}.",
+        {m.label: Difference.paired(cost(m), cost(ce)) for m in halves if m != ce},
+        "accuracy",
+        "higher",
+    )

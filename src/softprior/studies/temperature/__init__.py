@@ -1,0 +1,224 @@
+"""One teacher, students at many temperatures.
+
+Claim: with the teacher's temperature the uncertainty of its probabilities keeps growing while their
+    diversity levels off; accuracy stops rising there, too high a temperature costs NLL, and one
+    student at a good temperature beats the best of ten generations at T = 1.
+Paper: RQ1 and RQ5, figure 2 (there CIFAR-100).
+Run: softprior study temperature
+Cost: COST
+Expected: the teacher's uncertainty grows with T and its diversity levels off; on digits no
+    temperature makes a student that is clearly more accurate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from softprior.evidence import (
+    Claim,
+    Column,
+    Comparison,
+    Difference,
+    Figure,
+    Method,
+    Panel,
+    Series,
+    Table,
+    curves,
+)
+from softprior.evidence.claims import claim
+from softprior.evidence.palette import COLOURS, GREY
+from softprior.evidence.tables import notes
+from softprior.priors import TeacherPrior
+from softprior.studies import generations
+from softprior.studies._shared.recipes import Scale, base, teacher
+from softprior.studies.temperature.measures import (
+    SHOWN,
+    Found,
+    highest,
+    measure,
+    middle,
+    per_doubling,
+)
+from softprior.training import Recipe, Run
+
+SEEDS = {"smoke": 2, "desk": 10, "paper": 10}
+# Close together where the probabilities of a teacher that knows its training set by heart soften,
+# and on to where hardly anything of them is left.
+TEMPERATURES = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 10.0, 20.0)
+SMOKE = (1.0, 4.0, 20.0)
+
+
+def recipes(scale: Scale) -> Iterable[Recipe]:
+    """For each seed a teacher, its students, and the generations to compare with."""
+    for seed in range(scale.seeds):
+        start = base(scale, seed)
+        yield teacher(start)
+        for temperature in SMOKE if scale.name == "smoke" else TEMPERATURES:
+            alone = TeacherPrior(strength=1.0, temperature=temperature)
+            yield replace(start, prior=alone, teacher=teacher(start))
+        yield from generations.chain(scale, seed)
+
+
+def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
+    """The students' scores, their teacher's probabilities, and where the curves turn."""
+    found = measure(runs)
+    networks = found.networks
+    best = highest(networks, found.students, "validation_accuracy")
+    chain = networks.where(kind="generation")
+    chosen = highest(networks, chain, "validation_accuracy")
+    yield from _on_teacher(found)
+    yield from _on_students(found, best, chosen)
+    shown = [*found.students, networks.the(kind="teacher"), chain[0], chosen]
+    rows = networks.only(dict.fromkeys(shown), [*SHOWN, "training_accuracy"])
+    note = (
+        "The students learn from the teacher's probabilities alone (label weight 0). Generation 1 "
+        "is cross-entropy from the students' initialisation, the teacher from another; generations "
+        f"learn at T = 1, each from the one before it; {chosen.label} is the best of {len(chain)} "
+        "by validation accuracy."
+    )
+    title = "Students by the temperature of their teacher"
+    yield rows.levels("levels", title, first="Network", note=note)
+    coolest = found.students[0]
+    yield rows.only(rows.methods, SHOWN).differences(
+        "differences", f"Difference to the student at {coolest.label}", coolest, first="Network"
+    )
+    yield _teacher_table(found)
+    yield _curves(found, chosen)
+
+
+def _on_teacher(found: Found) -> Iterable[Claim]:
+    """Between fixed temperatures: nothing is chosen on the numbers that decide."""
+    low, *_, high = found.temperatures
+    mid = middle(found.temperatures)
+    at = {t: found.student(t) for t in (low, mid, high)}
+    yield found.softened.claim(
+        f"The uncertainty of the teacher's probabilities still grows from T = {mid:g} to "
+        f"T = {high:g}.",
+        {"difference, nats": found.softened.gap(at[high], at[mid], "uncertainty")},
+        "uncertainty",
+        "higher",
+        ("RQ5",),
+    )
+    h = {t: found.softened.values(m, "diversity") for t, m in at.items()}
+    yield claim(
+        f"The diversity of the teacher's probabilities levels off: beyond T = {mid:g} it gains "
+        f"less with each doubling of T than up to T = {mid:g}.",
+        {
+            "difference, nats": Difference.paired(
+                per_doubling(mid, high, h[mid], h[high]), per_doubling(low, mid, h[low], h[mid])
+            )
+        },
+        "lower",
+        found.softened.columns["diversity"],
+        ("RQ5",),
+    )
+
+
+def _on_students(found: Found, best: Method, chosen: Method) -> Iterable[Claim]:
+    """Temperatures are chosen on training or validation samples, and tested on test samples."""
+    networks, students = found.networks, found.students
+    coolest, hottest = students[0], students[-1]
+    diverse = highest(found.softened, students, "diversity")
+    calm = highest(networks, students, "validation_nll", sign=-1)
+    for at, why in (
+        (diverse, "the one at which the teacher's probabilities are the most diverse"),
+        (best, "the best by validation accuracy"),
+    ):
+        yield networks.claim(
+            f"Accuracy rises with T and falls again: at {at.label}, {why}, it is higher than at "
+            "both ends.",
+            {
+                f"than at {end.label}": networks.gap(at, end, "accuracy")
+                for end in (coolest, hottest)
+            },
+            "accuracy",
+            "higher",
+            ("RQ5",),
+        )
+    yield networks.claim(
+        f"Too high a temperature costs NLL: at {hottest.label} it is higher than at {calm.label}, "
+        "the best by validation NLL.",
+        {"difference": networks.gap(hottest, calm, "nll")},
+        "nll",
+        "higher",
+    )
+    yield networks.claim(
+        f"The student at {best.label}, the best by validation accuracy, is more accurate than "
+        f"{chosen.label}, so chosen from {len(networks.where(kind='generation'))} at T = 1.",
+        {"difference": networks.gap(best, chosen, "accuracy")},
+        "accuracy",
+        "higher",
+        ("RQ1",),
+    )
+
+
+def _teacher_table(found: Found) -> Table:
+    networks, teacher_ = found.networks, found.softened
+    mine = [networks.columns[name] for name in ("uncertainty", "diversity")]
+    return Table(
+        key="teacher",
+        title="The teacher's probabilities, and those of its students",
+        caption=f"Mean ± standard deviation over seeds. {teacher_.about} The teacher's: "
+        "softmax(teacher's logits / T), their mean on the label, and what they are like. The "
+        f"students' own are at temperature 1. {notes(list(teacher_.columns.values()))}",
+        columns=(
+            Column(name="Temperature"),
+            *teacher_.columns.values(),
+            *(column.named(f"Students' {column.name.lower()}") for column in mine),
+        ),
+        rows=[
+            (
+                f"{m['T']:g}",
+                *(teacher_.measured(m, name) for name in teacher_.columns),
+                networks.measured(m, "uncertainty"),
+                networks.measured(m, "diversity"),
+            )
+            for m in found.students
+        ],
+    )
+
+
+def _curves(found: Found, chosen: Method) -> Figure:
+    """Accuracy and NLL of the students, uncertainty and diversity of both, over T."""
+    networks = found.networks
+    levels = [networks.the(kind="teacher"), chosen.but(f"{chosen.label},\nat T = 1")]
+    shown = networks.only([*found.students, *networks.where(kind="teacher"), chosen])
+    results = {m.but("students") if "T" in m.facts else m: of for m, of in shown.results.items()}
+    results[levels[1]] = results.pop(chosen)
+    students = replace(shown, results=results)
+    softened_ = {m.but("teacher at T", colour=GREY): of for m, of in found.softened.results.items()}
+    teachers = replace(found.softened, results=softened_)
+    ticks = [t for t in found.temperatures if t.is_integer()]
+
+    def panel(score: str, comparison: Comparison = students) -> Panel:
+        return comparison.panel(score, "T", "Teacher's temperature T", log="x", ticks=ticks)
+
+    def both(score: str) -> Panel:
+        own = panel(score, students.only([m for m in students.methods if "T" in m.facts]))
+        return replace(own, series=[*panel(score, teachers).series, *own.series])
+
+    nll, scaled = panel("nll"), panel("scaled_nll")
+    after = [
+        Series("students,\nscaled", COLOURS["label smoothing"], curve.points)
+        for curve in scaled.series
+    ]
+    return curves(
+        "curves",
+        "Curves over the temperature",
+        [
+            panel("accuracy"),
+            replace(nll, series=[*nll.series, *after]),
+            both("uncertainty"),
+            both("diversity"),
+        ],
+        caption="Mean over seeds. Dashed: the teacher, and the best generation by validation "
+        f"accuracy. Upper row: test set; lower row: {found.softened.about} There the teacher's "
+        "probabilities are at temperature T, and the students' own at temperature 1. Scaled: after "
+        "temperature scaling on the validation set.",
+        alt="Four curves over the temperature, on a log scale: test accuracy and test NLL of the "
+        "students, beside the teacher's and the best generation's, and predictive uncertainty and "
+        "confidence diversity of the teacher's probabilities and of the students'.",
+        size=(6.9, 4.6),
+    )
