@@ -182,14 +182,44 @@ def test_every_part_is_in_the_table() -> None:
     assert parts - {"__init__"} <= set(RULES)
 
 
-def test_importing_softprior_loads_torch_alone() -> None:
-    heavy = [
-        *("matplotlib", "scipy", "sklearn", "accelerate", "pandas", "pyarrow", "jsonargparse"),
-        *("rich", "jinja2", "safetensors", "datasets", "PIL"),
-    ]
-    code = f"import sys, softprior; print([m for m in {heavy!r} if m in sys.modules])"
+HEAVY = (
+    *("matplotlib", "scipy", "sklearn", "accelerate", "pandas", "pyarrow", "rich", "jinja2"),
+    *("safetensors", "datasets", "PIL", "yaml"),
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "loaded"),
+    [
+        ("import softprior", []),
+        ("from softprior import __version__", []),
+        ("import softprior.cli", []),
+        ("import softprior.discovery", []),
+        ("import softprior; softprior.TwoLevel", ["torch"]),
+        ("from softprior import *", ["torch"]),
+        ("import softprior; softprior.diagnostics.ece", ["torch"]),
+    ],
+)
+def test_nothing_is_loaded_before_it_is_asked_for(code: str, loaded: list[str]) -> None:
+    heavy = ("torch", "numpy.random", *HEAVY) if not loaded else ("torch", *HEAVY)
+    code = f"{code}\nimport sys; print([m for m in {heavy!r} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert run.stdout.strip() == str(loaded)
+
+
+def test_lazy_names_are_those_that_a_type_checker_sees() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+    seen = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("softprior.")
+        for alias in node.names
+    }
+    assert seen == {name: f"softprior.{at}" for name, at in softprior._MODULE_OF.items()}
+    assert set(softprior.__all__) < seen.keys()
+    assert seen.keys() < set(dir(softprior))
+    with pytest.raises(AttributeError, match="module 'softprior' has no attribute 'Betaprior'"):
+        softprior.Betaprior  # noqa: B018
 
 
 def test_public_names() -> None:
