@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from softprior.cli.predictions import read_predictions
+from softprior.predictions import read_predictions
 
 LOGITS = np.array([[1.0, -2.0, 0.5], [0.0, 0.25, -1e4], [3.0, 3.0, 3.0], [-1.0, 2.0, 7.0]])
 PROBS = np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0], [0.125, 0.125, 0.75], [0.2, 0.3, 0.5]])

@@ -19,8 +19,8 @@ from jsonargparse import ArgumentParser, Namespace
 
 from softprior import diagnostics
 from softprior.cli._console import console
-from softprior.cli.predictions import read_predictions
 from softprior.margin import label_margin
+from softprior.predictions import read_predictions
 from softprior.report import render, terminal
 from softprior.report.diagnosis import diagnosis_section
 from softprior.report.results import check_target, replace_text
