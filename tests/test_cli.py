@@ -168,6 +168,14 @@ def test_an_ascii_terminal(words: str, predictions: Path) -> None:
     assert done.stdout.isascii()
 
 
+def test_a_terminal_of_no_width(
+    predictions: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    assert main(["diagnose", str(predictions)]) == 0
+    assert "confidence_diversity" in capsys.readouterr().out
+
+
 def test_ctrl_c_while_a_command_is_imported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

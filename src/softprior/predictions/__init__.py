@@ -16,6 +16,7 @@ from torch import Tensor
 
 from softprior import checks
 from softprior.predictions import csv, npz, parquet
+from softprior.predictions._columns import BINARY
 
 __all__ = ["read_predictions"]
 
@@ -67,10 +68,7 @@ def _logits(scores: Any, are_probabilities: bool) -> Tensor:
     if rows == 0:
         raise ValueError("there are no rows")
     if classes < 2:
-        raise ValueError(
-            f"there is K = {classes} class, wanted at least 2: for a binary model give both "
-            "classes, logits 0 and f or probabilities 1 - p and p"
-        )
+        raise ValueError(f"there is K = {classes} class, {BINARY}")
     keep = scores.dtype.kind == "f" and scores.dtype.itemsize <= 4 and not are_probabilities
     # A fresh array in the machine's byte order, as torch wants it.
     values = torch.from_numpy(scores.astype(np.float32 if keep else np.float64))

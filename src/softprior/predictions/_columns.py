@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+BINARY = (
+    "wanted at least 2: for a binary model give both classes, logits 0 and f or probabilities "
+    "1 - p and p"
+)
 _COLUMN = re.compile(r"(logit|prob)_(\d+)")
 
 
@@ -49,6 +53,8 @@ def from_table(table: Any) -> Scores:
     kind = one_kind(sorted(columns), shown, tables=True)
     places = columns[kind]
     gap = next((c for c in range(len(places)) if c not in places), None)
+    if gap is not None and len(places) == 1:
+        raise ValueError(f"'{places[max(places)]}' is the only column of a class, {BINARY}")
     if gap is not None:
         raise ValueError(
             f"no column '{kind}_{gap}', but there is '{places[max(places)]}': classes must "

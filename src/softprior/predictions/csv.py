@@ -12,7 +12,9 @@ def read(path: Path) -> Scores:
     """The columns of a file in UTF-8."""
     csv = arrow("pyarrow.csv")
     with path.open("rb") as file:
-        parsing = csv.ParseOptions(delimiter=_delimiter(file.readline(1 << 20)))
+        parsing = csv.ParseOptions(
+            delimiter=_delimiter(file.readline(1 << 20)), newlines_in_values=True
+        )
     # Only an empty cell is missing: "NaN" stays a number and is reported as one.
     options = csv.ConvertOptions(null_values=[""], strings_can_be_null=True)
     # One thread, because several do not know in which row a line has too few cells.
