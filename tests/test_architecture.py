@@ -20,7 +20,7 @@ FAMILIES = {"priors", "penalties", "teachers"}
 PUBLIC = COMPONENT | FAMILIES | {"counts", "criterion", "diagnostics", "losses", "posterior"}
 CORE = SHARED | PUBLIC | {"", "kernel", "recent", "matching", "records", "own"}
 RUNNING = {"training", "evidence", "studies", "engines", "report"}
-EVERYTHING = CORE | RUNNING | {"experiment", "cli"}
+EVERYTHING = CORE | RUNNING | {"experiment", "predictions", "cli"}
 # part: (parts of softprior, third parties). "" is the package itself, its public names. A part
 # may always import itself. A part that is not named here may import nothing.
 RULES: dict[str, tuple[set[str], set[str]]] = {
@@ -48,6 +48,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "records": (COMPONENT | FAMILIES | {"checks", "counts", "own"}, {"torch"}),
     "diagnostics": ({"checks", "margin"}, {"torch"}),
     "gathering": (set(), {"torch"}),
+    "predictions": ({"checks"}, {"torch", "numpy", "pyarrow"}),
     "training": (
         CORE,
         {
@@ -64,7 +65,8 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         {"matplotlib", "cycler", "jinja2", "markupsafe", "rich"},
     ),
     "experiment": (RUNNING | {"diagnostics"}, {"torch"}),
-    "cli": (EVERYTHING, {"torch", "jsonargparse", "rich", "yaml", "numpy", "pyarrow"}),
+    "__main__": ({"cli"}, set()),
+    "cli": (EVERYTHING, {"torch", "rich", "yaml"}),
 }
 
 
@@ -185,14 +187,44 @@ def test_every_part_is_in_the_table() -> None:
     assert parts - {"__init__"} <= set(RULES)
 
 
-def test_importing_softprior_loads_torch_alone() -> None:
-    heavy = [
-        *("matplotlib", "scipy", "sklearn", "accelerate", "pandas", "pyarrow", "jsonargparse"),
-        *("rich", "jinja2", "safetensors", "datasets", "PIL"),
-    ]
-    code = f"import sys, softprior; print([m for m in {heavy!r} if m in sys.modules])"
+HEAVY = (
+    *("matplotlib", "scipy", "sklearn", "accelerate", "pandas", "pyarrow", "rich", "jinja2"),
+    *("safetensors", "datasets", "PIL", "yaml"),
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "loaded"),
+    [
+        ("import softprior", []),
+        ("from softprior import __version__", []),
+        ("import softprior.cli", []),
+        ("import softprior.discovery", []),
+        ("import softprior; softprior.TwoLevel", ["torch"]),
+        ("from softprior import *", ["torch"]),
+        ("import softprior; softprior.diagnostics.ece", ["torch"]),
+    ],
+)
+def test_nothing_is_loaded_before_it_is_asked_for(code: str, loaded: list[str]) -> None:
+    heavy = ("torch", "numpy.random", *HEAVY) if not loaded else ("torch", *HEAVY)
+    code = f"{code}\nimport sys; print([m for m in {heavy!r} if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    assert run.stdout.strip() == str(loaded)
+
+
+def test_lazy_names_are_those_that_a_type_checker_sees() -> None:
+    tree = ast.parse((ROOT / "__init__.py").read_text(encoding="utf-8"))
+    seen = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("softprior.")
+        for alias in node.names
+    }
+    assert seen == {name: f"softprior.{at}" for name, at in softprior._MODULE_OF.items()}
+    assert set(softprior.__all__) < seen.keys()
+    assert seen.keys() < set(dir(softprior))
+    with pytest.raises(AttributeError, match="module 'softprior' has no attribute 'Betaprior'"):
+        softprior.Betaprior  # noqa: B018
 
 
 def test_public_names() -> None:
@@ -202,7 +234,7 @@ def test_public_names() -> None:
 
 
 def test_nothing_of_the_core_imports_what_trains() -> None:
-    above = RUNNING | {"experiment", "cli"}
+    above = RUNNING | {"experiment", "predictions", "cli"}
     for part, (own, _) in RULES.items():
         if part in CORE - {""}:
             assert not own & above, part
@@ -212,7 +244,6 @@ def test_nothing_of_the_core_imports_what_trains() -> None:
 LONG = {
     "training/recipe.py": 460,  # a recipe is read, checked, named and stored in one place
     "training/store.py": 285,
-    "cli/_options.py": 285,
     "evidence/comparison.py": 270,  # all the ways to show one
 }
 

@@ -25,7 +25,7 @@ from softprior.engines import Failure, LocalEngine, with_teachers
 from softprior.training import Recipe, Store, images, models, presets
 from softprior.training.runtime import fastest_precision
 
-PRECISION = fastest_precision("mlp")  # what `softprior fit` takes here unless told otherwise
+PRECISION = fastest_precision("mlp")  # what `softprior fit` takes here unless another is asked for
 
 KEYS = [
     *("n", "classes", "accuracy", "nll", "brier", "ece", "ece_bins", "aurc"),
@@ -97,16 +97,51 @@ def test_help_of_each_command_is_the_modules_own() -> None:
         assert doc.splitlines()[0] == line
 
 
-def test_help_is_light_and_its_examples_keep_their_lines() -> None:
-    heavy = ("matplotlib", "scipy", "sklearn", "jinja2", "rich", "pyarrow")
+HEAVY = ("torch", "numpy", "yaml", "matplotlib", "scipy", "sklearn", "jinja2", "rich", "pyarrow")
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("", "\n  softprior fit"),
+        ("--help", "\n  softprior fit"),
+        ("--version", "softprior 0."),
+        ("fot", "unknown command"),
+        ("--foo", "unknown option"),
+        ("list --help", "usage: softprior list"),
+        ("list --foo", "unknown option"),
+        ("study --help", "one of: amount"),
+        ("study", "NAME is missing"),
+        ("study smoothing --seeds x", "--seeds wants"),
+        ("report --help", "usage: softprior report"),
+        ("report", "DIR is missing"),
+        ("diagnose --help", "usage: softprior diagnose"),
+        ("diagnose --hmtl p.html p.npz", "did you mean '--html'"),
+    ],
+)
+def test_help_and_mistakes_load_nothing_heavy(words: str, shown: str) -> None:
+    """torch alone takes seconds."""
     code = (
         "import sys\nfrom softprior.cli import main\n"
-        "try:\n    main(['--help'])\nfinally:\n"
-        f"    print('loaded', [m for m in {heavy!r} if m in sys.modules])"
+        f"try:\n    main({words.split()!r})\nfinally:\n"
+        f"    print('loaded', [m for m in {HEAVY!r} if m in sys.modules])"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout
-    assert "loaded []" in out
-    assert out.count("\n  softprior ") == 3
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert shown in done.stdout + done.stderr
+    assert "loaded []" in done.stdout
+
+
+def test_examples_of_the_help_keep_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([])
+    assert capsys.readouterr().out.count("\n  softprior ") == 3
+
+
+@pytest.mark.parametrize("module", ["softprior", "softprior.cli"])
+def test_python_m(module: str) -> None:
+    words = [sys.executable, "-m", module, "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("softprior ")
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -131,6 +166,14 @@ def test_an_ascii_terminal(words: str, predictions: Path) -> None:
     done = shell(f"softprior {words.format(predictions)}", LC_ALL="C", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.isascii()
+
+
+def test_a_terminal_of_no_width(
+    predictions: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "0")
+    assert main(["diagnose", str(predictions)]) == 0
+    assert "confidence_diversity" in capsys.readouterr().out
 
 
 def test_ctrl_c_while_a_command_is_imported(
@@ -323,10 +366,19 @@ def test_print_config_is_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("fit --milestones=x", r"--milestones wants numbers such as 0.5,0.75, got x"),
         ("fit --label-weight x", r"--label_weight wants a number or null, got x"),
         ("fit --prior.strenght 3", r"^[^,]*did you mean '--prior.strength'( or '[^']*'){0,2}\?"),
-        ("fit --prior", r"--prior.name needs a value"),
+        ("fit --prior", r"--prior needs a value"),
         ("fit --prior beta --teacher frozen", r"pass its folder, --teacher OUT/runs/<digest>"),
         ("--foo", r"unknown option '--foo': did you mean '--help' or '--version'\?"),
+        ("--version=3", r"--version takes no value"),
         ("diagnose", r"FILE is missing"),
+        ("diagnose --json=3 p.npz", r"--json takes no value"),
+        ("diagnose p.npz q.npz", r"'q.npz' belongs to no option: softprior diagnose --help"),
+        ("fit digits", r"'digits' belongs to no option: softprior fit --help lists them all"),
+        ("fit --epoch 3", r"unknown option '--epoch': did you mean '--epochs'"),
+        ("fit --channels_last 7", r"--channels_last wants true or false, got 7"),
+        ("fit --prior.a -1e-3", r"--prior.a needs a value; write --prior.a=-1e-3 if that is one"),
+        ("fit --milestones 0.5,x", r"--milestones wants numbers such as 0.5,0.75, got 0.5,x"),
+        ("fit --label-weight", r"--label-weight needs a value"),
         ("fit --config nowhere.yaml", r"nowhere.yaml: No such file or directory"),
         ("report nowhere", r"nowhere is not a folder of results"),
         ("diagnose nowhere.npz", r"nowhere.npz: no such file"),

@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 
 from softprior import EMA, ConfidencePenalty, diagnostics, priors
-from softprior.cli import _progress, fit, main
+from softprior.cli import _progress, _train, fit, main
 from softprior.cli._events import SCALARS, Events
 from softprior.training import (
     OwnData,
@@ -232,8 +232,11 @@ def test_another_data_set_than_a_file_s(tmp_path: Path) -> None:
     ("words", "message"),
     [
         ("--generations 0", "--generations must be at least 1, got 0"),
-        ("--generations 3 --teacher ema", "taught by the one before: leave --teacher"),
-        ("--generations 3 --teacher_model mlp", "taught by the one before: leave --teacher"),
+        ("--generations 3 --teacher ema", "the one before as its teacher: leave --teach"),
+        (
+            "--generations 3 --teacher_model mlp",
+            "the one before as its teacher: leave --teach",
+        ),
         ("--generations 3 --prior uniform", "prior 'uniform' asks no teacher"),
         ("--generations 3 --prior none", "prior 'none' asks no teacher"),
         ("--prior none --prior.strength 0.3", "--prior.strength belongs to a prior, and --prior i"),
@@ -436,7 +439,7 @@ def test_precision_is_the_fastest_unless_it_is_said(
 
 def test_blocks_are_kept_unless_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[int] = []
-    monkeypatch.setattr(fit, "keep_blocks", lambda: calls.append(1) or True)
+    monkeypatch.setattr(_train, "keep_blocks", lambda: calls.append(1) or True)
     trained("--epochs 1 --keep_blocks false", tmp_path)
     assert calls == []
     trained("--epochs 1 --keep_blocks true --seed 1", tmp_path)

@@ -13,7 +13,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
-from softprior.cli.predictions import read_predictions
+from softprior.predictions import read_predictions
 
 LOGITS = np.array([[1.0, -2.0, 0.5], [0.0, 0.25, -1e4], [3.0, 3.0, 3.0], [-1.0, 2.0, 7.0]])
 PROBS = np.array([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0], [0.125, 0.125, 0.75], [0.2, 0.3, 0.5]])
@@ -311,3 +311,16 @@ def test_utf_16_and_another_case(tmp_path):
     path.write_text("label,logit_0,logit_1\n0,1,2\n", encoding="utf-16")
     _fails(path, "the text is in UTF-16, or none at all; save it as CSV in UTF-8")
     _fails(_text(path, "Label;logit_0;logit_1\n0;1;2\n"), "found column 'Label', rename it to 'lab")
+
+
+@tables
+def test_one_column_of_a_binary_model(tmp_path, suffix):
+    path = _write(tmp_path / f"p{suffix}", PROBS[:, :2], LABELS % 2, "prob", prob_0=None)
+    _fails(path, "'prob_1' is the only column of a class, wanted at least 2: for a binary model")
+
+
+def test_text_of_several_lines_in_a_large_csv(tmp_path):
+    """pyarrow reads a megabyte at a time."""
+    rows = "".join(f'"a,\nb\n{"x" * 900}",{i % 2},0.75,0.25\n' for i in range(3000))
+    path = _text(tmp_path / "p.csv", f"text,label,prob_0,prob_1\n{rows}")
+    assert len(read_predictions(path)[1]) == 3000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 import pkgutil
 from types import ModuleType
@@ -11,13 +12,23 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+def names(package: str) -> list[str]:
+    """The public modules of a package, which is not imported: those that begin with ``_`` are not.
+
+    >>> "beta" in names("softprior.priors")
+    True
+    """
+    spec = importlib.util.find_spec(package)
+    folders = None if spec is None else spec.submodule_search_locations
+    found = (module.name for module in pkgutil.iter_modules(folders or []))
+    return sorted(name for name in found if not name.startswith("_"))
+
+
 def modules(package: ModuleType) -> dict[str, ModuleType]:
     """The public modules of a package by name: files that begin with ``_`` are not members."""
-    names = sorted(m.name for m in pkgutil.iter_modules(package.__path__))
     return {
         name: importlib.import_module(f"{package.__name__}.{name}")
-        for name in names
-        if not name.startswith("_")
+        for name in names(package.__name__)
     }
 
 

@@ -1,6 +1,6 @@
 """softprior list | fit | study | report | diagnose.
 
-Exit codes: 0 success; 1 a run failed; 2 a mistake in what was asked, told in one line; 130 Ctrl-C;
+Exit codes: 0 success; 1 a run failed; 2 a mistake in what was asked, in one line; 130 Ctrl-C;
 141 the reader of a pipe has closed it (as of `softprior list | head -1`): no message.
 """
 
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, ArithmeticError, OSError, MemoryError, ImportError) as error:
         if os.environ.get("SOFTPRIOR_TRACEBACK"):
             raise
-        print("softprior: " + " ".join(_told(error).split()), file=sys.stderr)
+        print("softprior: " + " ".join(_message(error).split()), file=sys.stderr)
         return 1 if isinstance(error, FloatingPointError) else 2  # a run that diverged has failed
 
 
@@ -51,7 +51,7 @@ def _kept(given: Sequence[str]) -> str:
     return "; finished runs are kept, and the same command goes on from the last checkpoint"
 
 
-def _told(error: Exception) -> str:
+def _message(error: Exception) -> str:
     """The message; for what the operating system says, ``path: reason``."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename or 'file system'}: {error.strerror}"

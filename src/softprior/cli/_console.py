@@ -13,7 +13,10 @@ from rich.console import Console
 def console(*, stderr: bool = False) -> Console:
     """A console; where it is piped into something else, its lines have no trailing blanks."""
     stream = sys.stderr if stderr else sys.stdout
-    return _Console(file=stream if stream.isatty() else _Trimmed(stream))
+    shown = _Console(file=stream if stream.isatty() else _Trimmed(stream))
+    if shown.width < 1:
+        shown.width = 80  # COLUMNS=0, as of some terminals that do not know
+    return shown
 
 
 class _Console(Console):

@@ -21,7 +21,7 @@ Show: TypeAlias = Callable[[str, int, int, str], None]  # what, done, of how man
 
 @contextmanager
 def progress(*, quiet: bool = False) -> Iterator[Show]:
-    """Something to tell progress to, on stderr; the last that was told is shown in any case."""
+    """A function that shows progress on stderr; the last state is shown in any case."""
     if quiet:
         yield lambda what, done, total, more: None
     elif sys.stderr.isatty():
@@ -60,7 +60,7 @@ def _bar() -> Iterator[Show]:
 
 
 class _Lines:
-    """Keeps what was told last, and prints it where the last line is ``EVERY`` seconds old."""
+    """Keeps the last state, and prints it where the last line is ``EVERY`` seconds old."""
 
     def __init__(self) -> None:
         self.line = ""

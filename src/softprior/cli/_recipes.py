@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
+from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from jsonargparse import Namespace
-
-from softprior import checks, own, records
+from softprior import checks, records
+from softprior.cli._own import is_own, own_data
 from softprior.priors import Prior
 from softprior.records import BASES, Role
-from softprior.training import OwnData, Pretrained, Recipe, presets
-from softprior.training.models import timm
+from softprior.training import Pretrained, Recipe, presets
 from softprior.training.runtime import fastest_precision
 
 WEIGHTS = (".safetensors", ".pt", ".pth", ".bin")
@@ -21,23 +22,21 @@ NONE = (None, "none", "ce")  # names for: without one
 
 
 def asked(options: Namespace) -> list[Recipe]:
-    """The recipes that the options ask for: a chain, or one; mistakes are told before training."""
-    fields = [field.name for field in dataclasses.fields(Recipe)]
-    given = options.as_dict()
-    values: dict[str, Any] = {name: given[name] for name in fields}
+    """The recipes that the options ask for: a chain, or one; mistakes are found before training."""
+    objects = dict(options.objects)
+    values = {field.name: getattr(options, field.name) for field in dataclasses.fields(Recipe)}
     preset, n, model = options.preset, options.generations, options.teacher_model
     for role in BASES:
-        values[role] = {k: v for k, v in (values.get(role) or {}).items() if v is not None}
+        values[role] = _given(role, values[role], objects)
         if values[role] and "name" not in values[role]:
             known = ", ".join(records.found(role))
             raise ValueError(
                 f"--{role}.{next(iter(values[role]))} needs to know which {role}: add --{role} "
                 f"NAME ({known})"
             )
-    objects = _own_objects(values)
-    if isinstance(data := objects.get(values["dataset"]), OwnData):
-        values["dataset"] = data
-    teacher = _teacher(values.pop("teacher"), options.teacher_recipe, model or values["model"])
+    if is_own(name := values["dataset"]):
+        values["dataset"] = own_data(name)
+    teacher = _teacher(values.pop("teacher"), model or values["model"])
     if n is None and preset is not None and teacher is None:
         length = presets.get(preset).generations
         n = length if length > 1 else None
@@ -46,7 +45,7 @@ def asked(options: Namespace) -> list[Recipe]:
     if n is not None:
         if teacher is not None or model is not None:
             raise ValueError(
-                "each of --generations is taught by the one before: leave --teacher and "
+                "each of --generations has the one before as its teacher: leave --teacher and "
                 "--teacher_model out"
             )
         return _chain(values, n, objects)
@@ -59,32 +58,16 @@ def asked(options: Namespace) -> list[Recipe]:
     return [Recipe.from_dict({**values, "teacher": teacher}, objects)]
 
 
-def is_own(name: object) -> bool:
-    """Whether a name is that of an object of the user's, ``package.module:NAME``."""
-    return isinstance(name, str) and ":" in name and not name.startswith(timm.PREFIX)
+def _given(role: Role, component: Mapping[str, Any], objects: Mapping[str, Any]) -> dict[str, Any]:
+    """Its name and fields; null is a value where the field takes it, and else the default."""
+    name = component.get("name")
+    member = {**objects, **records.found(role)}.get(name) if isinstance(name, str) else None
+    hints = get_type_hints(member) if isinstance(member, type) else {}
+    return {k: v for k, v in component.items() if v is not None or _takes_none(hints.get(k))}
 
 
-def _own_objects(values: dict[str, Any]) -> dict[str, Any]:
-    """What the user has named of his own, imported; data sets made."""
-    objects: dict[str, Any] = {}
-    for option in (*BASES, "model"):
-        value = values[option]
-        name: Any = value.get("name") if isinstance(value, dict) else value
-        if is_own(name) and not Path(name).exists():
-            objects[name] = own.load(name)
-            objects[own.origin(objects[name]).name] = objects[name]
-    name = values["dataset"]
-    if is_own(name) and not Path(name).expanduser().exists():
-        objects[name] = own_data(name)
-    return objects
-
-
-def own_data(name: str) -> OwnData:
-    """The data set of ``package.module:NAME``: an object, or a function that makes one."""
-    found = own.load(name)
-    if callable(found) and not isinstance(found, OwnData):
-        found = found()
-    return found if isinstance(found, OwnData) else OwnData.of(found, name=name.split(":")[1])
+def _takes_none(hint: Any) -> bool:
+    return get_origin(hint) in (Union, types.UnionType) and type(None) in get_args(hint)
 
 
 def _chain(values: dict[str, Any], n: int, objects: dict[str, Any]) -> list[Recipe]:
@@ -118,29 +101,27 @@ def _unless_none(role: Role, component: dict[str, Any]) -> dict[str, Any] | None
     return None
 
 
-def _teacher(
-    component: dict[str, Any], recipe: dict[str, Any] | None, model: str
-) -> dict[str, Any] | Pretrained | str | None:
+def _teacher(component: dict[str, Any], model: str) -> Mapping[str, Any] | Pretrained | str | None:
     """What ``--teacher`` names: a live teacher, a recipe, or weights of a network."""
     name = component.get("name")
-    if name == "none" or (name is None and recipe is None):
+    if name in (None, "none"):
         return None
-    if name is None:
-        return recipe
-    assert isinstance(name, str)
-    if name in records.found("teacher") or (is_own(name) and not Path(name).exists()):
+    if isinstance(name, str) and (name in records.found("teacher") or is_own(name)):
         return component
     if len(component) > 1:
         field = next(key for key in component if key != "name")
         raise ValueError(
             f"--teacher.{field} is an option of {', '.join(records.found('teacher'))}; --teacher "
-            f"is {name}"
+            f"is {name if isinstance(name, str) else 'a recipe'}"
         )
+    if not isinstance(name, str):
+        recipe: Mapping[str, Any] = name  # of a file
+        return recipe
     if name == "frozen":
         raise ValueError(
             "teacher 'frozen' is a finished run: pass its folder, --teacher OUT/runs/<digest>"
         )
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.suffix in WEIGHTS and not path.is_dir():
         return Pretrained.of(path, model)
     path = path / "recipe.json" if path.is_dir() else path
@@ -163,10 +144,10 @@ def _teacher(
 
 def finished_teacher(options: Namespace) -> Path | None:
     """The folder of the run that ``--teacher`` names, where it is a folder or its recipe.json."""
-    name = (options.as_dict()["teacher"] or {}).get("name")
+    name = options.teacher.get("name")
     if not isinstance(name, str) or name in records.found("teacher"):
         return None
-    path = Path(name)
+    path = Path(name).expanduser()
     if path.is_dir():
         return path
     beside = path.name == "recipe.json" and (path.parent / "weights.safetensors").is_file()

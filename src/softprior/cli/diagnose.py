@@ -4,7 +4,7 @@ FILE is .npz with `logits` (or `probs`) and `labels`, or CSV or Parquet with a c
 one column per class: logit_0, logit_1, … or prob_0, prob_1, …
 
 In --json a value that is no finite number is null: JSON has neither infinity nor NaN. The table
-tells them apart: a confidence_diversity of −∞ means ties, – that it cannot be told.
+tells them apart: a confidence_diversity of −∞ means ties, – that it cannot be computed.
 """
 
 from __future__ import annotations
@@ -12,33 +12,35 @@ from __future__ import annotations
 import json
 import math
 import shlex
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
-from softprior import diagnostics
-from softprior.cli._console import console
-from softprior.cli.predictions import read_predictions
-from softprior.margin import label_margin
-from softprior.report import render, terminal
-from softprior.report.diagnosis import diagnosis_section
-from softprior.report.results import check_target, replace_text
+from softprior.cli import _kinds
+from softprior.cli._parser import Parser
 
 
-def arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
+def options(words: Sequence[str]) -> Namespace:
     """The file, and how to show what was found."""
-    parser.add_argument("file", type=Path, metavar="FILE", help=".npz, .csv or .parquet")
-    parser.add_argument(
-        "--json", action="store_true", help="print one JSON object: fractions, nats"
+    parser = Parser("diagnose", __doc__ or "")
+    parser.positional("file", _kinds.PATH, ".npz, .csv or .parquet", metavar="FILE")
+    parser.flag("json", "print one JSON object: fractions, nats")
+    parser.option(
+        "html", _kinds.of(str | None), "write a page with the reliability diagram", metavar="PAGE"
     )
-    parser.add_argument(
-        "--html", type=str | None, metavar="PAGE", help="write a page with the reliability diagram"
-    )
+    return parser.complete(words)
 
 
 def run(options: Namespace) -> int:
     """Read, diagnose, show."""
+    from softprior import diagnostics
+    from softprior.cli._console import console
+    from softprior.margin import label_margin
+    from softprior.predictions import read_predictions
+    from softprior.report import render, terminal
+    from softprior.report.diagnosis import diagnosis_section
+    from softprior.report.results import check_target, replace_text
+
     command = ["softprior", "diagnose", str(options.file)]
     page = None
     if options.html is not None:

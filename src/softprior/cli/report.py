@@ -13,41 +13,45 @@ writes a table again where a document has it marked:
 from __future__ import annotations
 
 import shlex
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from jsonargparse import ArgumentParser, Namespace
-
-from softprior import checks
-from softprior.cli._console import console
-from softprior.experiment.sections import gather
-from softprior.report import FORMATS, refresh, terminal, write_markdown, write_report
-from softprior.report.results import check_target, replace_text
+from softprior.cli import _kinds
+from softprior.cli._parser import Parser
 
 
-def arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
+def options(words: Sequence[str]) -> Namespace:
     """The folders, and what to write."""
-    parser.add_argument("folders", nargs="+", type=Path, metavar="DIR", help="results folders")
-    parser.add_argument(
-        "--formats",
-        type=str | None,
-        metavar="NAMES",
-        help="write these too: markdown, latex, csv, with commas between; a file of them that "
+    parser = Parser("report", __doc__ or "")
+    parser.positional("folders", _kinds.PATH, "results folders", metavar="DIR", many=True)
+    parser.option(
+        "formats",
+        _kinds.of(str | None),
+        "write these too: markdown, latex, csv, with commas between; a file of them that "
         "is in the folder is always written again",
+        metavar="NAMES",
     )
-    parser.add_argument(
-        "--markdown",
-        type=Path | None,
+    parser.option(
+        "markdown",
+        _kinds.of(Path | None),
+        "write the Markdown to FILE, its figures into figures/ beside it",
         metavar="FILE",
-        help="write the Markdown to FILE, its figures into figures/ beside it",
     )
-    parser.add_argument(
-        "--update", type=Path | None, metavar="FILE", help="write the tables marked in FILE again"
+    parser.option(
+        "update", _kinds.of(Path | None), "write the tables marked in FILE again", metavar="FILE"
     )
+    return parser.complete(words)
 
 
 def run(options: Namespace) -> int:
     """Rebuild each folder's page, show its tables, and write them where they are wanted."""
+    from softprior import checks
+    from softprior.cli._console import console
+    from softprior.experiment.sections import gather
+    from softprior.report import FORMATS, refresh, terminal, write_markdown, write_report
+    from softprior.report.results import check_target, replace_text
+
     formats = [] if options.formats is None else options.formats.split(",")
     for name in formats:
         checks.choice("format", name, FORMATS)
@@ -55,25 +59,25 @@ def run(options: Namespace) -> int:
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} is not a folder of results")
     for option in ("markdown", "update"):
-        if options[option] is not None:
+        if (target := getattr(options, option)) is not None:
             if len(options.folders) > 1:
                 raise ValueError(f"--{option} wants one folder, got {len(options.folders)}")
-            check_target(options[option])
+            check_target(target)
+
+    def announce(what: str, path: Path) -> None:
+        console().print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
+
     for folder in options.folders:
         sections = gather(folder)
-        if (file := options["update"]) is not None:  # options.update is a method
+        if (file := options.update) is not None:
             updated = refresh(file.read_text("utf-8"), sections, str(file))
         terminal.show(sections, console())
-        _announce("report", write_report(folder, sections, formats=formats))
+        announce("report", write_report(folder, sections, formats=formats))
         if options.markdown is not None:
             words = ("softprior", "report", folder, "--markdown", options.markdown)
             write_markdown(options.markdown, sections, shlex.join(map(str, words)))
-            _announce("markdown", options.markdown)
+            announce("markdown", options.markdown)
         if file is not None:
             replace_text(file, updated)
-            _announce("updated", file)
+            announce("updated", file)
     return 0
-
-
-def _announce(what: str, path: Path) -> None:
-    console().print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)

@@ -6,27 +6,13 @@ is a table here, results.json, and one self-contained report.html in OUT.
 
 from __future__ import annotations
 
-import time
+from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
-from typing import Literal
 
-from jsonargparse import ArgumentParser, Namespace
-from rich.console import Console
-
-from softprior import studies
-from softprior.cli._console import console
-from softprior.cli._folders import results_folder
-from softprior.cli._progress import progress, remaining
-from softprior.engines import Failure, LocalEngine, estimated_seconds, with_teachers
-from softprior.experiment import with_fingerprint
-from softprior.experiment.sections import NoSeedError, rebuild, section
-from softprior.report import terminal
-from softprior.studies import Scale, Study, usual_seeds
-from softprior.training import Recipe, Store, images, models, resolve_all
-from softprior.training.runtime import fastest_precision
+from softprior import discovery
+from softprior.cli import _kinds
+from softprior.cli._parser import Parser
 
 EXAMPLES = """a question of the paper, on embedded data and on images:
   softprior study smoothing
@@ -37,129 +23,46 @@ a study of your own: a file with recipes(scale) and show(runs):
 """
 
 
-def arguments(parser: ArgumentParser, given: Sequence[str]) -> None:
+def options(words: Sequence[str]) -> Namespace:
     """Which study, on what, how large, where to."""
-    known = ", ".join(studies.found())
-    parser.add_argument(
+    parser = Parser("study", __doc__ or "", EXAMPLES)
+    known = ", ".join(discovery.names("softprior.studies"))
+    parser.positional(
         "name",
-        type=str,
-        help=f"one of: {known}; or all; or one of your own: file.py, package.module, module:NAME",
+        _kinds.TEXT,
+        f"one of: {known}; or all; or one of your own: file.py, package.module, module:NAME",
+        metavar="NAME",
     )
-    parser.add_argument(
-        "--dataset",
-        type=str | None,
-        help="path or name of a data set; default: scikit-learn's digits, embedded",
+    parser.option(
+        "dataset",
+        _kinds.of(str | None),
+        "path or name of a data set; default: scikit-learn's digits, embedded",
     )
-    parser.add_argument(
-        "--model", type=str | None, help="a network by name (softprior list) instead of the scale's"
+    parser.option(
+        "model",
+        _kinds.of(str | None),
+        "a network by name (softprior list) instead of the scale's",
     )
-    parser.add_argument(
-        "--scale",
-        type=Literal["smoke", "desk", "paper"],
+    parser.option(
+        "scale",
+        _kinds.one_of("smoke", "desk", "paper"),
+        "smoke: seconds; desk: a laptop; paper: as long as the paper trains",
         default="desk",
-        help="smoke: seconds; desk: a laptop; paper: as long as the paper trains",
     )
-    parser.add_argument("--seeds", type=int | None, help="number of seeds instead of the scale's")
-    parser.add_argument(
-        "--precision",
-        type=Literal["auto", "fp32", "bf16"],
+    parser.option("seeds", _kinds.of(int | None), "number of seeds instead of the scale's")
+    parser.option(
+        "precision",
+        _kinds.one_of("auto", "fp32", "bf16"),
+        "of networks on --dataset; auto: bf16 where the machine multiplies it itself",
         default="auto",
-        help="of networks on --dataset; auto: bf16 where the machine multiplies it itself",
     )
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the results")
-    parser.add_argument("--workers", type=int | None, help="processes; default: one per core")
+    parser.option("out", _kinds.PATH, "folder for the results", default=Path("results"))
+    parser.option("workers", _kinds.of(int | None), "processes; default: one per core")
+    return parser.complete(words)
 
 
 def run(options: Namespace) -> int:
     """Run what is missing, then show all of it."""
-    asked = _asked(options)
-    engine = LocalEngine(options.workers)
-    store = Store(results_folder(options.out) / "runs")
-    recipes = [r for study, scale in asked.values() for r in study.recipes(scale)]
-    failures = _run_with_progress(resolve_all(recipes, store.root), store, engine)
-    messages = console(stderr=True)
-    for failure in failures:
-        _plain(messages, f"failed: {failure.recipe.digest}: {failure.message}")
-    made = []
-    for name, (study, scale) in asked.items():
-        try:
-            made.append(section(name, study, scale, store))
-        except NoSeedError as error:
-            _plain(messages, f"softprior: {error}")
-    if not made:
-        return 1
-    page = rebuild(options.out, *made)
-    terminal.show(made, console())
-    _plain(console(), f"report: {page}")
-    return 1 if failures else 0
+    from softprior.cli._run_study import run_study
 
-
-def _asked(options: Namespace) -> dict[str, tuple[Study, Scale]]:
-    """The studies by name, each with its scale."""
-    if options.seeds is not None and options.seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, got {options.seeds}")
-    wanted = (
-        studies.found() if options.name == "all" else {options.name: studies.find(options.name)}
-    )
-    if options.dataset is not None:
-        images.check(options.dataset)
-    if options.model is not None:
-        models.check(options.model)
-    precision = options.precision
-    if precision == "auto":
-        precision = fastest_precision(options.model or "resnet8-wide")
-    with progress() as show:
-        scale = with_fingerprint(
-            Scale(
-                name=options.scale,
-                seeds=options.seeds or 1,
-                dataset=None if options.dataset == "digits" else options.dataset,
-                model=options.model,
-                precision=precision,
-            ),
-            lambda done, total: show("looking at the data: image", done, total, ""),
-        )
-    return {
-        name: (study, replace(scale, seeds=options.seeds or usual_seeds(study)[options.scale]))
-        for name, study in wanted.items()
-    }
-
-
-def _plain(to: Console, line: str) -> None:
-    to.print(line, soft_wrap=True, highlight=False, markup=False)
-
-
-def _run_with_progress(
-    recipes: Sequence[Recipe], store: Store, engine: LocalEngine
-) -> list[Failure]:
-    """Run, and show the epochs of everything that is missing."""
-    everything = with_teachers(recipes)
-    missing = [r for r in everything if store.get(r) is None]
-    if not missing:
-        return []
-    done, epochs = len(everything) - len(missing), 0
-    total = sum(r.epochs for r in missing)
-    workers = min(engine.workers, len(missing))
-    seconds = estimated_seconds(missing, store, workers)
-    about = (
-        "; the time left is shown after the first epoch"
-        if seconds is None
-        else f", about {timedelta(seconds=round(seconds))} by earlier runs"
-    )
-    runs = f"{len(missing)} run{'s' if len(missing) > 1 else ''} to train ({total} epochs)"
-    beside = f"{workers} at a time, one thread each" if workers > 1 else "one at a time"
-    _plain(console(stderr=True), f"{runs}, {beside}{about}")
-    began = time.monotonic()
-    with progress() as show:
-
-        def on_event(recipe: Recipe, event: str) -> None:
-            nonlocal done, epochs
-            if event == "epoch":
-                epochs += 1
-            else:
-                done += 1
-            per = (time.monotonic() - began) / max(epochs, 1)
-            left = remaining(per * (total - epochs))
-            show(f"run {done} of {len(everything)}: epoch", epochs, total, left)
-
-        return engine.run(recipes, store, on_event)
+    return run_study(options)

@@ -1,18 +1,24 @@
-"""Predictions from a file: logits or probabilities of a set of samples, and their labels."""
+"""Predictions from a file: logits or probabilities of a set of samples, and their labels.
+
+One file per format.
+"""
 
 from __future__ import annotations
 
 import sys
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from softprior import checks
-from softprior.cli._tables import one_kind, read_csv, read_parquet
+from softprior.predictions import csv, npz, parquet
+from softprior.predictions._columns import BINARY
+
+__all__ = ["read_predictions"]
 
 
 def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
@@ -37,7 +43,7 @@ def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
         ValueError: anything else that is wrong with it, in one line that begins with its path.
     """
     path = Path(path)
-    readers = {".csv": read_csv, ".npz": _read_npz, ".parquet": read_parquet}
+    readers = {".csv": csv.read, ".npz": npz.read, ".parquet": parquet.read}
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     if path.is_dir():
@@ -56,63 +62,13 @@ def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
         raise ValueError(f"{path}: {(str(error).splitlines() or ['unreadable'])[0]}") from error
 
 
-def _read_npz(path: Path) -> tuple[Any, bool, Any]:
-    import numpy as np
-
-    if not zipfile.is_zipfile(path):
-        raise ValueError(
-            "not an npz archive, or truncated; write it again with "
-            "numpy.savez(path, logits=..., labels=...)"
-        )
-    with np.load(path, allow_pickle=False) as archive:
-        found = ", ".join(map(repr, archive.files)) or "none"
-        kind = one_kind([name for name in ("logits", "probs") if name in archive], found)
-        if "labels" not in archive:
-            raise ValueError(f"no array 'labels', wanted class indices (n,); arrays: {found}")
-        arrays = []
-        for name in (kind, "labels"):
-            try:
-                arrays.append(np.asarray(archive[name]))
-            except ValueError as error:
-                if "allow_pickle" not in str(error):
-                    raise ValueError(f"array {name!r} is corrupt: {error}") from error
-                raise ValueError(
-                    f"array {name!r} holds Python objects (pickle), which are never loaded; "
-                    "save an array of numbers"
-                ) from error
-            except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-                raise ValueError(f"array {name!r} is corrupt: {error}") from error
-    scores, labels = arrays
-    if scores.ndim != 2:
-        raise ValueError(f"{kind!r} must have shape (n, K), got {scores.shape}")
-    if labels.shape != scores.shape[:1]:
-        hint = ""
-        if labels.shape == (len(scores), 1):
-            hint = "; use labels.squeeze(1)"
-        elif labels.shape == scores.shape:
-            hint = "; class indices are wanted: labels.argmax(1)"
-        raise ValueError(
-            f"'labels' must have shape ({len(scores)},) to go with {kind!r} {scores.shape}, "
-            f"got {labels.shape}{hint}"
-        )
-    for name, array in ((kind, scores), ("labels", labels)):
-        if array.dtype.kind not in "iuf":
-            raise ValueError(f"{name!r} must hold numbers, got dtype {array.dtype}")
-    return scores, kind == "probs", labels
-
-
 def _logits(scores: Any, are_probabilities: bool) -> Tensor:
     """Scores (n, K) as finite logits or log-probabilities."""
-    import numpy as np
-
     rows, classes = scores.shape
     if rows == 0:
         raise ValueError("there are no rows")
     if classes < 2:
-        raise ValueError(
-            f"there is K = {classes} class, wanted at least 2: for a binary model give both "
-            "classes, logits 0 and f or probabilities 1 - p and p"
-        )
+        raise ValueError(f"there is K = {classes} class, {BINARY}")
     keep = scores.dtype.kind == "f" and scores.dtype.itemsize <= 4 and not are_probabilities
     # A fresh array in the machine's byte order, as torch wants it.
     values = torch.from_numpy(scores.astype(np.float32 if keep else np.float64))
@@ -139,8 +95,6 @@ def _logits(scores: Any, are_probabilities: bool) -> Tensor:
 
 def _labels(logits: Tensor, labels: Any) -> Tensor:
     """Labels (n,) as int64, in range."""
-    import numpy as np
-
     if labels.dtype.kind == "f":
         fractional = ~(np.isfinite(labels) & (labels == np.floor(labels)))
         if fractional.any():

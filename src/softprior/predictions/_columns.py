@@ -1,54 +1,29 @@
-"""Predictions from CSV and Parquet: a column ``label``, and one column per class."""
+"""What files of predictions have in common: scores and labels, and columns of a table."""
 
 from __future__ import annotations
 
 import importlib
 import re
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
+
+BINARY = (
+    "wanted at least 2: for a binary model give both classes, logits 0 and f or probabilities "
+    "1 - p and p"
+)
 _COLUMN = re.compile(r"(logit|prob)_(\d+)")
 
 
-def read_csv(path: Path) -> tuple[Any, bool, Any]:
-    """Scores (n, K), whether they are probabilities, and labels (n,)."""
-    csv = _arrow("pyarrow.csv")
-    with path.open("rb") as file:
-        parsing = csv.ParseOptions(delimiter=_delimiter(file.readline(1 << 20)))
-    # Only an empty cell is missing: "NaN" stays a number and is reported as one.
-    options = csv.ConvertOptions(null_values=[""], strings_can_be_null=True)
-    # One thread, because several do not know in which row a line has too few cells.
-    reading = csv.ReadOptions(use_threads=False)
-    try:
-        return _from_table(csv.read_csv(path, reading, parsing, options))
-    except ValueError as error:
-        if match := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(error)):
-            line, wanted, got = map(int, match.groups())
-            row = line - 2  # pyarrow's first is the header's, and numbered 1
-            raise ValueError(f"row {row} has {got} cells, wanted {wanted}") from error
-        raise
+class Scores(NamedTuple):
+    """What a file holds, as NumPy arrays."""
+
+    scores: Any  # (n, K)
+    are_probabilities: bool
+    labels: Any  # (n,)
 
 
-def _delimiter(header: bytes) -> str:
-    """The one of comma, semicolon and tab between whose neighbours there is a column label."""
-    if header.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in header:
-        raise ValueError("the text is in UTF-16, or none at all; save it as CSV in UTF-8")
-    text = header.decode("utf-8-sig", errors="replace").lower()
-    for mark in ",;\t":
-        if mark in text and "label" in (
-            name.strip().strip('"').strip() for name in text.split(mark)
-        ):
-            return mark
-    return ","
-
-
-def read_parquet(path: Path) -> tuple[Any, bool, Any]:
-    """Scores (n, K), whether they are probabilities, and labels (n,)."""
-    with _arrow("pyarrow.parquet").ParquetFile(path) as file:
-        return _from_table(file.read())
-
-
-def _arrow(module: str) -> Any:
+def arrow(module: str) -> Any:
     """A module of pyarrow, which has no types."""
     try:
         return importlib.import_module(module)
@@ -58,9 +33,8 @@ def _arrow(module: str) -> Any:
         ) from error
 
 
-def _from_table(table: Any) -> tuple[Any, bool, Any]:
-    import numpy as np
-
+def from_table(table: Any) -> Scores:
+    """A column ``label``, and one column per class: all logits, or all probabilities."""
     names = [name.strip() for name in table.column_names]
     table = table.rename_columns(names)
     shown = ", ".join(map(repr, names[:12])) + (", …" if len(names) > 12 else "")
@@ -79,6 +53,8 @@ def _from_table(table: Any) -> tuple[Any, bool, Any]:
     kind = one_kind(sorted(columns), shown, tables=True)
     places = columns[kind]
     gap = next((c for c in range(len(places)) if c not in places), None)
+    if gap is not None and len(places) == 1:
+        raise ValueError(f"'{places[max(places)]}' is the only column of a class, {BINARY}")
     if gap is not None:
         raise ValueError(
             f"no column '{kind}_{gap}', but there is '{places[max(places)]}': classes must "
@@ -90,12 +66,12 @@ def _from_table(table: Any) -> tuple[Any, bool, Any]:
     if table.num_rows == 0:
         raise ValueError("there are no rows")
     labels, *scores = (_numbers(name, table.column(name)) for name in wanted)
-    return np.column_stack(scores), kind == "prob", labels
+    return Scores(np.column_stack(scores), kind == "prob", labels)
 
 
 def _numbers(name: str, column: Any) -> Any:
     """A column as a NumPy array of numbers."""
-    types = _arrow("pyarrow").types
+    types = arrow("pyarrow").types
     if column.null_count:
         row = column.is_null().to_pylist().index(True)
         raise ValueError(f"column {name!r}, row {row}: the cell is empty, wanted a number")

@@ -1,0 +1,166 @@
+"""Train what is missing, with one process or several, and show the scores."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from softprior.cli import _events
+from softprior.cli._console import console
+from softprior.cli._execution import Execution
+from softprior.cli._folders import results_folder
+from softprior.cli._progress import Show, progress, remaining
+from softprior.cli._recipes import asked, finished_teacher
+from softprior.experiment.single_runs import chain_scores, run_scores
+from softprior.report import terminal
+from softprior.training import Recipe, Store, fit, images, resolve_all
+from softprior.training.allocator import keep_blocks
+from softprior.training.job import from_job, to_job
+from softprior.training.runtime import described
+
+
+def train(options: Namespace) -> int:
+    """Train what the options ask for, then print what became of it."""
+    try:
+        recipes = asked(options) if options.job is None else [_job(options.job)]
+        if isinstance(path := recipes[-1].dataset, str):
+            images.check(path)
+    except (ValueError, TypeError) as error:
+        if options.config:
+            raise ValueError(f"with {options.config[-1]}: {error}") from error
+        raise
+    how = Execution.of(options)
+    if how.tensorboard:
+        _events.check()
+    store = Store(results_folder(how.out) / "runs")
+    store.sweep()
+    if (folder := finished_teacher(options)) is not None:
+        store.adopt(folder)
+    recipes = _resolved(recipes, store)
+    if how.processes > 1 and "RANK" not in os.environ:
+        for recipe in reversed(_missing(recipes, store)):
+            # The last of a chain has all those before it trained.
+            if store.get(recipe) is None and (code := _launch_distributed(recipe, how)):
+                return code
+    elif missing := _missing(recipes, store):
+        _run_with_progress(missing, recipes[-1], store, how)
+    if not _is_main():
+        return 0
+    runs = [found for recipe in recipes if (found := store.get(recipe)) is not None]
+    out = console()
+    if description := runs[-1].outcome.get("data"):
+        out.print(f"data: {description}", soft_wrap=True, highlight=False, markup=False)
+    terminal.show([chain_scores(runs) if len(runs) > 1 else run_scores(runs[0])], out)
+    for found in runs:
+        out.print(f"run: {found.path}", soft_wrap=True, highlight=False, markup=False)
+    return 0
+
+
+def _job(file: Path) -> Recipe:
+    return from_job(json.loads(file.read_text("utf-8")))
+
+
+def _resolved(recipes: Sequence[Recipe], store: Store) -> list[Recipe]:
+    """The recipes with their data's fingerprint; a large data set is looked at with a bar."""
+    with progress(quiet=not _is_main()) as show:
+
+        def looked_at(done: int, total: int) -> None:
+            show("looking at the data: image", done, total, "")
+
+        return resolve_all(recipes, store.root, looked_at)
+
+
+def _missing(recipes: Sequence[Recipe], store: Store) -> list[Recipe]:
+    """What has to be trained, teachers first: no further back than to a finished one."""
+    wanted: dict[str, Recipe] = {}
+    for recipe in recipes:
+        line: list[Recipe] = []
+        at: object = recipe
+        while isinstance(at, Recipe) and at.digest not in wanted and store.get(at) is None:
+            line.append(at)
+            at = at.teacher
+        wanted.update((r.digest, r) for r in reversed(line))
+    return list(wanted.values())
+
+
+def _run_with_progress(
+    missing: Sequence[Recipe], last: Recipe, store: Store, how: Execution
+) -> None:
+    """Train one after the other, and show how far it is."""
+    kept = how.keep_blocks and keep_blocks()
+    if _is_main():
+        print(f"softprior: {_execution(last, kept, how.cpu)}", file=sys.stderr)
+    with progress(quiet=not _is_main()) as show:
+        for at, recipe in enumerate(missing):
+            later = sum(r.epochs for r in missing[at + 1 :])
+            which = f"generation {recipe.generation + 1} of {last.generation + 1}: "
+            _train(recipe, which if last.generation else "", later, store, how, show)
+
+
+def _train(
+    recipe: Recipe, which: str, later: int, store: Store, how: Execution, show: Show
+) -> None:
+    """One run; ``later`` epochs are those of the runs after it."""
+    minutes = how.checkpoint_minutes
+    history = store.partial(recipe) / "history.jsonl"
+    events = _events.Events(how.out / "tensorboard" / recipe.digest, history)
+    before = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
+
+    def decoded(done: int, total: int) -> None:
+        if done < total:
+            show(f"{which}images", done, total, "")
+        else:
+            show(f"{which}epoch", before, recipe.epochs, "")
+
+    def log(row: dict[str, float]) -> None:
+        done = int(row["epoch"])
+        left = row["seconds"] / done * (recipe.epochs - done + later)
+        line = f"{row['images_per_second']:,.0f} images/s, {remaining(left)}, "
+        line += f"loss {row['loss']:.3f}, validation {row['validation_accuracy']:.1%}"
+        show(f"{which}epoch", done, recipe.epochs, line)
+        if how.tensorboard:
+            events.write(row)
+
+    try:
+        fit(
+            recipe,
+            store,
+            log,
+            on_images=decoded,
+            checkpoint_every=None if minutes is None else 60 * minutes,
+            cpu=how.cpu,
+        )
+    finally:
+        events.close()
+
+
+def _execution(recipe: Recipe, kept: bool, cpu: bool) -> str:
+    """On what and how, and the options that switch each speed-up off."""
+    executed = described(recipe, cpu) + ", freed blocks kept" * kept
+    off = ["--precision fp32"] * (recipe.precision != "fp32")
+    off += ["--channels_last false"] * recipe.channels_last
+    off += ["--compile false"] * recipe.compile + ["--keep_blocks false"] * kept
+    return f"{executed}; to switch off: {' '.join(off)}" if off else executed
+
+
+def _is_main() -> bool:
+    """Of several processes one does."""
+    return int(os.environ.get("RANK", 0)) == 0
+
+
+def _launch_distributed(recipe: Recipe, how: Execution) -> int:
+    """Train the recipe with several processes; returns their exit code."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "job.json"
+        file.write_text(json.dumps(to_job(recipe)), "utf-8")
+        launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={how.processes}"]
+        words = ["-m", "softprior.cli", "fit", f"--job={file}", *how.words()]
+        threads = {"OMP_NUM_THREADS": "1", **os.environ}
+        command = [sys.executable, "-m", *launch, *words]
+        return subprocess.run(command, env=threads, stdout=subprocess.DEVNULL).returncode
