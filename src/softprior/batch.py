@@ -106,7 +106,7 @@ class Batch:
         """How much of training there is up to the end of this epoch: ``epoch / epochs``, in (0, 1].
 
         Raises:
-            ValueError: where the criterion was not told.
+            ValueError: where the epoch was not passed.
         """
         if self.epoch is None or self.epochs is None:
             raise ValueError(

@@ -52,8 +52,14 @@ def loss(
     divisor: Tensor | int | None = None if reduction == "none" else 1
     if reduction == "mean":
         divisor = len(logits) if valid is None else valid.sum().clamp(min=1)
-    learnt = any(isinstance(t, Tensor) and t.requires_grad for t in (labels, on, off, dense, more))
-    if learnt or torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    differentiable = any(
+        isinstance(t, Tensor) and t.requires_grad for t in (labels, on, off, dense, more)
+    )
+    if (
+        differentiable
+        or torch.compiler.is_compiling()
+        or torch._C._are_functorch_transforms_active()
+    ):
         out = _traceable(logits, labels, valid, on, off, dense, at, more)
         out = out if divisor is None else out.sum() / divisor
     else:

@@ -59,7 +59,7 @@ def teacher_smoothing(
 def teacher_temperature(
     teacher_logits: Tensor, labels: Tensor, *, smoothing: float, weight: float
 ) -> float:
-    """The temperature at which a teacher's votes smooth by ``smoothing`` on average.
+    """The temperature at which a teacher's probabilities smooth by ``smoothing`` on average.
 
     Solves ``mean_i [(1 - w) + w · softmax(f_i / T)_{y_i}] = 1 - ε`` over a training set, by
     bisection on log T between 1e-3 and 1e4. Where the teacher is wrong about some samples the

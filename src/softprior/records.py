@@ -185,7 +185,7 @@ class UnimportedPrior(Prior):
         return _label(self.record)
 
     def counts(self, batch: Batch) -> Counts:
-        raise ValueError(_advice("prior", self.record))
+        raise ValueError(_not_imported("prior", self.record))
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class UnimportedPenalty(Penalty):
         return _label(self.record)
 
     def losses(self, logits: Tensor, batch: Batch) -> Tensor:
-        raise ValueError(_advice("penalty", self.record))
+        raise ValueError(_not_imported("penalty", self.record))
 
 
 @dataclass(frozen=True)
@@ -214,7 +214,7 @@ class UnimportedTeacher(TeacherSpec):
         return _label(self.record)
 
     def build(self, student: nn.Module, setting: Setting) -> Teacher:
-        raise ValueError(_advice("teacher", self.record))
+        raise ValueError(_not_imported("teacher", self.record))
 
 
 _UNIMPORTED = (UnimportedPrior, UnimportedPenalty, UnimportedTeacher)
@@ -235,7 +235,7 @@ def _label(record: str) -> str:
     return str(json.loads(record)["name"]).rpartition(":")[2]
 
 
-def _advice(role: str, record: str) -> str:
+def _not_imported(role: str, record: str) -> str:
     name = json.loads(record)["name"]
     if ":" not in name:
         return (

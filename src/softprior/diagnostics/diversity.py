@@ -33,7 +33,7 @@ def confidence_diversity(logits: Tensor, labels: Tensor, k: int = 3) -> float:
     Constant confidence (plain label smoothing) is the extreme case. :func:`tied_share` says how
     many samples share their margin with another. Nothing is jittered or clipped, which would
     choose the answer. Margins that differ by no more than the rounding of float64 are equal;
-    those that differ by float32 rounding are not, and constant confidence that went through a
+    those that differ by float32 rounding are not, and constant confidence that has passed through a
     float32 log-softmax may come out as -15 instead of ``-inf``.
 
     Source: paper (the quantity, and that a k-NN estimator is used); Kozachenko and

@@ -1,4 +1,4 @@
-"""How far a calibration error can be told from this many samples."""
+"""How exactly a calibration error is known from this many samples."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def ece_interval(
     The m_b of a given sum are those nearest to the g_b, each distance in units of its standard
     deviation: ``m_b = sign(g_b) max(0, |g_b| - λ var g_b)``. ``corrected`` is the sum at which the
     measured ECE is the median. Both may lie below the measured ECE: it is biased. An ECE lower
-    than a calibrated model's median counts as that median, or luck would make the interval empty.
+    than a calibrated model's median counts as that median, or chance would make the interval empty.
 
     With logits of several runs on the same samples it is the mean of their ECEs, for these very
     runs; each sample is drawn with all its runs, since what is hard for one is hard for all.
 
-    Source: hybrid resampling, Chuang and Lai (2000); the bound on luck, Cowan et al. (2011,
+    Source: hybrid resampling, Chuang and Lai (2000); the bound on chance, Cowan et al. (2011,
     power-constrained limits); their use here: ours. O(n · runs · bins²),
     no copy per draw; the draws are the same at each call.
 

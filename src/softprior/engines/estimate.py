@@ -1,4 +1,4 @@
-"""How long runs will take, told before they start, from those that are finished."""
+"""How long runs will take, estimated before they start from those that are finished."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class LocalEngine:
         """Run what the store does not hold yet; a shared teacher is trained once.
 
         ``on_event`` receives ("epoch" | "done" | "failed") of each recipe, in the calling thread.
-        A failed run does not stop the others, except the students it should have taught.
+        A failed run does not stop the others, except the students whose teacher it was to be.
         An interrupt stops the workers; what has finished stays finished. What holds objects that
         no other process can import (of a notebook, lambdas) is trained in this process.
         """

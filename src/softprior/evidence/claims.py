@@ -70,7 +70,7 @@ def adjusted(differences: Differences) -> dict[str, float]:
 
 
 def clear(differences: Differences) -> list[str]:
-    """The differences that can be told from zero: by their intervals, and after correction."""
+    """The differences that are clearly not zero: by their intervals, and after correction."""
     p_values = adjusted(differences)
     return [name for name, d in differences.items() if d.clear and p_values[name] < LEVEL]
 
@@ -79,9 +79,9 @@ def decide(differences: Differences, direction: Direction) -> Verdict:
     """The verdict on a claim that all differences go in one direction.
 
     It holds where every difference is on the claimed side and its adjusted p-value below 0.05;
-    it does not hold where one is as clearly on the other side; and it cannot be told otherwise:
-    always where the intervals include zero. Where no method differs, the chance of anything but
-    "cannot tell" is at most 0.05 in a claim, however many methods it compares.
+    it does not hold where one is as clearly on the other side; otherwise it is "cannot tell",
+    always so where the intervals include zero. Where no method differs, the chance of anything
+    but "cannot tell" is at most 0.05 in a claim, however many methods it compares.
 
     The paired t test decides, not the sign-flip test beside it: with five seeds that one has no
     p-value below 0.0625, and could never tell anything. Where the two disagree, few seeds or a

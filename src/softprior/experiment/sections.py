@@ -53,7 +53,7 @@ def gather(folder: Path, *new: Section) -> list[Section]:
             warnings.warn(f"left out: {error}", stacklevel=2)
     if not sections:
         sections = [_single_runs(folder, store)]
-    return sorted(_apart(sections), key=lambda s: s.name)
+    return sorted(_with_distinct_names(sections), key=lambda s: s.name)
 
 
 def _about_what(asked: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -62,8 +62,8 @@ def _about_what(asked: Mapping[str, Any]) -> tuple[Any, ...]:
     return asked.get("study"), data, asked.get("model")
 
 
-def _apart(sections: Sequence[Section]) -> list[Section]:
-    """Two data sets of one name, told apart by their fingerprints."""
+def _with_distinct_names(sections: Sequence[Section]) -> list[Section]:
+    """Two data sets of one name get their fingerprints into the name."""
     names = [section.name for section in sections]
     return [
         replace(s, name=f"{s.name}-{str(s.asked.get('fingerprint'))[:6]}")

@@ -23,7 +23,7 @@ class OnlinePrior(Prior):
     S is uniform in the first epoch. Class probabilities q as labels get ``strength · Σ_y q_y S[y]``
     and count as of the likeliest class in S.
 
-    The table S (K, K) is kept by :class:`softprior.PosteriorLoss`, which must be told
+    The table S (K, K) is kept by :class:`softprior.PosteriorLoss`, which must be given
     ``num_classes`` and, in a loop of your own, of the end of each epoch:
     ``criterion.end_epoch()``.
 

@@ -23,7 +23,7 @@ class PSKDPrior(Prior):
 
     in epoch t = 1, 2, …; in the first one w_t is 0, as there is no prediction yet. The teacher is
     the student of the epoch before: ``PreviousEpoch``, or ``--teacher previous_epoch``. The
-    criterion must be told the time: ``criterion(logits, labels, teacher_logits, epoch=t,
+    criterion must know the epoch: ``criterion(logits, labels, teacher_logits, epoch=t,
     epochs=epochs)``.
 
     Args:

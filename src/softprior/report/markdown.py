@@ -51,11 +51,11 @@ def pictures_of(sections: Sequence[Section]) -> dict[str, bytes]:
 
 def render_markdown(sections: Sequence[Section], command: str) -> str:
     """The report as one Markdown document; ``command`` is what has written it."""
-    told = (
+    introduction = (
         f"Written by {_code(command)}: do not edit, it will be written again. The exact numbers "
         f"are in `results.json`, as fractions. {_text(cells.NOTATION)}"
     )
-    blocks = ["# Results", told]
+    blocks = ["# Results", introduction]
     if len(sections) > 1:
         blocks.append("\n".join(_contents(sections)))
     if len(sections) > 1 and (found := answers(sections)):

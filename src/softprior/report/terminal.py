@@ -27,12 +27,12 @@ def show(sections: Sequence[Section], console: Console) -> None:
     """Print each section: verdicts first, then tables; figures are on the page."""
     for section in sections:
         _line(console, section.title, "bold")
-        told = [f"scale {section.scale}"] if section.scale else []
+        line = [f"scale {section.scale}"] if section.scale else []
         if section.seeds:
-            told.append(f"{section.seeds} seed{'s' if section.seeds != 1 else ''}")
-        told += [section.command] if section.command else []
-        if told:
-            _line(console, " · ".join(told), "dim")
+            line.append(f"{section.seeds} seed{'s' if section.seeds != 1 else ''}")
+        line += [section.command] if section.command else []
+        if line:
+            _line(console, " · ".join(line), "dim")
         for claim in section.claims:
             _verdict(console, claim)
         for item in section.items:

@@ -33,8 +33,8 @@ def to_csv(sections: Sequence[Section]) -> str:
         for values in stored["figures"]:
             for row, column, number in _data(values["data"]):
                 for name, value in _numbers(number):
-                    told = (row, column, name, _exact(value), "")
-                    writer.writerow([section.name, "figure", values["key"], *told])
+                    fields = (row, column, name, _exact(value), "")
+                    writer.writerow([section.name, "figure", values["key"], *fields])
     return out.getvalue()
 
 

@@ -5,9 +5,10 @@ Claim: at the same average smoothing, teacher probabilities that belong to their
     confidence than in random or reversed order.
 Paper: RQ3, ablations (there CIFAR-100, CUB-200 and Tiny-ImageNet; here digits, or any data set).
 Run: softprior study instance
-Cost: COST
-Expected: on digits the sample's own probabilities make no difference that ten seeds can show; on
-    Tiny-ImageNet the order of confidence beats the reversed one.
+Cost: 120 runs at desk scale, 1 min 46 s of training in sum on one core of an AMD EPYC; on 20
+    classes of Tiny-ImageNet with 5 seeds 60 runs, 60 min 51 s.
+Expected: on digits the controls win: permuted or averaged targets and the reversed order are more
+    accurate by about a point; on Tiny-ImageNet the order of confidence beats the reversed one.
 """
 
 from __future__ import annotations

@@ -5,9 +5,11 @@ Claim: at the same average smoothing, self-distillation and Beta smoothing are m
     cross-entropy.
 Paper: RQ3 and RQ4, main table (there CIFAR-100, CUB-200 and Tiny-ImageNet).
 Run: softprior study smoothing
-Cost: COST
-Expected: on digits every regulariser raises accuracy by about one point, label smoothing most, and
-    all cost calibration before temperature scaling.
+Cost: 105 runs at desk scale, 1 min 58 s of training in sum on one core of an AMD EPYC; on 20
+    classes of Tiny-ImageNet with 5 seeds 35 runs, 48 min 28 s.
+Expected: on digits label smoothing is the most accurate (1.4 points above cross-entropy),
+    self-distillation and Beta smoothing have a lower ECE than it, and all cost calibration before
+    temperature scaling.
 """
 
 from __future__ import annotations

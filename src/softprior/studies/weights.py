@@ -6,9 +6,9 @@ Claim: at the same average smoothing a student is more accurate with teacher pro
 Paper: amortized MAP view (the weights ω) and ablations (the student's temperature); the label's
     weight at equal smoothing is ours.
 Run: softprior study weights
-Cost: COST
-Expected: on digits a temperature on the student's logits raises the ECE clearly; the other weights
-    make no difference that ten seeds can show.
+Cost: 120 runs at desk scale, 1 min 48 s of training in sum on one core of an AMD EPYC.
+Expected: on digits the label beside the probabilities gains about 0.4 points, a temperature on the
+    student's logits lowers the ECE before scaling, and MAP weights make no clear difference.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def recipe(name: str, **fields: Any) -> Recipe:
 
 
 def chain(values: Mapping[str, Any], n: int, objects: Objects | None = None) -> list[Recipe]:
-    """n generations: cross-entropy, then students that are each taught by the one before.
+    """n generations: cross-entropy, then students, each with the one before as its teacher.
 
     ``values`` are the students' fields, as :meth:`.Recipe.from_dict` takes them, without a
     teacher; the first generation has neither their prior nor what goes with it, and no penalty.

@@ -26,6 +26,7 @@ from softprior.training.pretrained import Pretrained
 
 FORMAT = 2  # of the JSON; part of the digest, so a change of meaning changes every digest
 TEACHER_TARGETS = ("live", "stored", "permuted", "class mean", "overall mean")
+_TARGETS_VERSION = {"permuted": 2}  # raised whenever equal recipes give other targets
 
 
 class OldFormatError(ValueError):
@@ -216,6 +217,8 @@ class Recipe:
         for role in records.BASES:
             if isinstance(component := values.get(role), Component):
                 values[role] = records.canonical(role, component)
+        if (version := _TARGETS_VERSION.get(self.teacher_targets, 1)) != 1:
+            values["teacher_targets"] = {"name": self.teacher_targets, "version": version}
         if isinstance(self.teacher, Recipe):
             values["teacher"] = self.teacher._canonical()
         elif isinstance(self.teacher, Pretrained):
@@ -278,13 +281,13 @@ class Recipe:
         return cls(**values)
 
 
-_OLD_FIELDS = {"votes", "ema_decay", "ema_start", "ema_mode", "confidence_penalty"}
+_OLD_FIELDS = {"ema_decay", "ema_start", "ema_mode", "confidence_penalty"}
 
 
 def generations(
     recipe: Recipe, prior: Prior, n: int, *, label_weight: float | None = None
 ) -> Iterator[Recipe]:
-    """``recipe`` and then n - 1 students, each taught by the one before it.
+    """``recipe`` and then n - 1 students, each with the one before it as its teacher.
 
     Every student has ``prior`` and, unless ``label_weight`` says so, its usual mix: at strength 1
     no label of its own, as in sequential self-distillation (paper, figure 1). Each has its own

@@ -150,7 +150,7 @@ class Store:
     def of_other_source(self, recipe: Recipe) -> Run | None:
         """A run that differs from the recipe in the source of what is somebody's own alone."""
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # whoever lists the runs is told of damaged ones
+            warnings.simplefilter("ignore")  # listing the runs warns of damaged ones
             alike = (run for run in self.runs() if run.recipe.but_for_source(recipe))
             return next(alike, None)
 

@@ -82,7 +82,7 @@ def control_targets(recipe: Recipe, logits: Tensor, labels: Tensor) -> Tensor:
         return logits
     K = logits.shape[1]
     if recipe.teacher_targets == "permuted":
-        drawn = torch.rand(len(labels), generator=generator("votes", recipe.seed))
+        drawn = torch.rand(len(labels), generator=generator("targets", recipe.seed))
         to = labels.argsort(stable=True)  # by class, in order of the samples
         of = drawn.argsort()
         of = of[labels[of].argsort(stable=True)]  # by class, in random order

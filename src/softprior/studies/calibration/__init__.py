@@ -5,9 +5,10 @@ Claim: self-distillation and Beta smoothing are better calibrated than label smo
 Paper: RQ4, main table, ECE with 20 bins. The rest is not in it (temperature scaling: Guo et al.,
     ICML 2017; label smoothing and selective prediction: Xia et al., ICLR 2025).
 Run: softprior study calibration
-Cost: COST
-Expected: on digits temperature scaling lowers the ECE of every method, and label smoothing costs
-    selective prediction most.
+Cost: 70 runs at desk scale, 57 s of training in sum on one core of an AMD EPYC; on 20
+    classes of Tiny-ImageNet with 5 seeds 35 runs, 48 min 28 s.
+Expected: on digits temperature scaling lowers the ECE of every method, after it no method is better
+    by every convention, and smoothing does not cost selective prediction.
 """
 
 from __future__ import annotations

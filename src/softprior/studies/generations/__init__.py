@@ -4,9 +4,10 @@ Claim: over the generations test accuracy rises and NLL falls, while predictive 
     confidence diversity of the training-set predictions rise, and accuracy gains go with both.
 Paper: RQ1, figure 1 (there CIFAR-100); the ensemble of generations: Born-Again Networks.
 Run: softprior study generations
-Cost: COST
-Expected: uncertainty and diversity rise over the generations; on digits accuracy does not, and the
-    ensemble of all generations is about as accurate as its members.
+Cost: 100 runs at desk scale, 1 min 35 s of training in sum on one core of an AMD EPYC; on 20
+    classes of Tiny-ImageNet with 5 seeds 50 runs, 51 min 39 s.
+Expected: uncertainty and diversity rise over the generations; on digits no change of accuracy or
+    NLL is clear.
 """
 
 from __future__ import annotations

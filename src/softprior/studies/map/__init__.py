@@ -4,7 +4,7 @@ Claim: the three are the same objective, the negative log posterior of a categor
     and a Dirichlet prior, and differ in the prior alone; its minimum is the mode of the posterior.
 Paper: RQ2, amortized MAP view of self-distillation (an identity there, nothing to train).
 Run: softprior study map
-Cost: COST
+Cost: one network of a second, at every scale.
 Expected: every identity holds to rounding; the difference to a hot teacher falls as 1/T.
 """
 

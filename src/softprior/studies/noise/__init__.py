@@ -5,9 +5,9 @@ Claim: under label noise every regulariser is more accurate than cross-entropy, 
 Paper: not in it (label smoothing under noise: Lukasik et al., ICML 2020; soft weights above 1: Das
     and Sanghavi, ICML 2023).
 Run: softprior study noise
-Cost: COST
-Expected: on digits every regulariser gains several points over cross-entropy at 40 % wrong labels,
-    and self-distillation with soft weight 1.2 the most.
+Cost: 420 runs at desk scale, 9 min 23 s of training in sum on one core of an AMD EPYC.
+Expected: on digits every regulariser predicts fewer of the wrong labels than cross-entropy; soft
+    weights above 1 do worse than below it where many labels are wrong.
 """
 
 from __future__ import annotations

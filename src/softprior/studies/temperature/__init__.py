@@ -5,7 +5,8 @@ Claim: with the teacher's temperature the uncertainty of its probabilities keeps
     student at a good temperature beats the best of ten generations at T = 1.
 Paper: RQ1 and RQ5, figure 2 (there CIFAR-100).
 Run: softprior study temperature
-Cost: COST
+Cost: 190 runs at desk scale, 2 min 57 s of training in sum on one core of an AMD EPYC; on 20
+    classes of Tiny-ImageNet with 5 seeds 95 runs, 100 min 16 s.
 Expected: the teacher's uncertainty grows with T and its diversity levels off; on digits no
     temperature makes a student that is clearly more accurate.
 """

@@ -76,7 +76,7 @@ def read(name: str, cache: Path | None) -> Source:
             cache_dir=None if cache is None else str(cache),
         )
     except Exception as error:  # several clients below, each with its own kinds
-        raise ConnectionError(_advice(name, cache, error)) from error
+        raise ConnectionError(_message(name, cache, error)) from error
     finally:
         datasets.config.HF_HUB_OFFLINE = offline
     train, test = (_part(parts[split], split, repository) for split in ("train", repository.test))
@@ -97,7 +97,7 @@ def reachable() -> bool:
         return False
 
 
-def _advice(name: str, cache: Path | None, error: Exception) -> str:
+def _message(name: str, cache: Path | None, error: Exception) -> str:
     repository = REPOSITORIES[name]
     place = cache or Path(os.environ.get("HF_HOME", "~/.cache/huggingface"))
     said = (str(error).splitlines() or [type(error).__name__])[0]

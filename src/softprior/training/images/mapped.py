@@ -11,7 +11,7 @@ from typing import Any
 
 from softprior.training.images.memory import MIB
 
-ADVICE = "lower --resolution or take a --subset"
+WHAT_TO_DO = "lower --resolution or take a --subset"
 
 
 def zeros(shape: tuple[int, ...]) -> tuple[Any, str]:
@@ -32,7 +32,7 @@ def zeros(shape: tuple[int, ...]) -> tuple[Any, str]:
         raise OSError(
             f"the images take {size / MIB:,.0f} MiB, more than half of the memory available, and "
             f"temporary files in {folder} are held in memory, too: set TMPDIR to a folder on a "
-            f"disk, {ADVICE}"
+            f"disk, {WHAT_TO_DO}"
         )
     with tempfile.TemporaryFile(dir=folder) as file:
         try:
@@ -42,7 +42,7 @@ def zeros(shape: tuple[int, ...]) -> tuple[Any, str]:
             raise OSError(
                 f"the images take {size / MIB:,.0f} MiB, more than half of the memory available, "
                 f"and cannot go to a temporary file in {folder}, which has {free / MIB:,.0f} MiB "
-                f"free ({error.strerror}): set TMPDIR to a folder on a larger disk, {ADVICE}"
+                f"free ({error.strerror}): set TMPDIR to a folder on a larger disk, {WHAT_TO_DO}"
             ) from error
         return np.memmap(file, np.uint8, "r+", shape=shape), folder
 

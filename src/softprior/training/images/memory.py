@@ -18,7 +18,7 @@ def available() -> int | None:
                     return int(line.split()[1]) * 1024
     except OSError:
         pass
-    try:  # all there is, where what is free is not told (macOS)
+    try:  # all there is, where the system does not say what is free (macOS)
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return None

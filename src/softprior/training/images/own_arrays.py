@@ -84,8 +84,8 @@ def class_numbers(labels: Any, images: int, what: str) -> Tensor:
 
     array = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if array.ndim == 2:
-        advice = ".squeeze(1)" if array.shape[1] == 1 else ".argmax(1), if they are one-hot"
-        raise ValueError(f"{what} have shape {array.shape}, wanted ({images},): use {advice}")
+        instead = ".squeeze(1)" if array.shape[1] == 1 else ".argmax(1), if they are one-hot"
+        raise ValueError(f"{what} have shape {array.shape}, wanted ({images},): use {instead}")
     if array.dtype.kind not in "iu":
         raise TypeError(
             f"{what} must be integers, got {array.dtype}: names, labels = np.unique(labels, "

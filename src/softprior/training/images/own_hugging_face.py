@@ -113,9 +113,9 @@ def _only(found: list[str], what: str, features: Mapping[str, Any], place: str) 
     if len(found) == 1:
         return found[0]
     columns = ", ".join(f"{name!r} ({type(kind).__name__})" for name, kind in features.items())
-    advice = (
+    remedy = (
         "keep one image and one label with data.select_columns([...])"
         if found
         else "cast it with data.cast_column"
     )
-    raise ValueError(f"{place}: wanted one {what}, got {len(found)}; columns: {columns}; {advice}")
+    raise ValueError(f"{place}: wanted one {what}, got {len(found)}; columns: {columns}; {remedy}")
