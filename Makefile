@@ -1,15 +1,20 @@
 # `make demo` and `make test` do all the set-up on a fresh machine with Python >= 3.10.
+# `make test` is for every change of a line (under 5 minutes on 2 cores), `make test-slow` the rest.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: demo test lint types format clean
+.PHONY: demo test test-slow lint types format clean
 
 demo: $(READY)
 	$(BIN)/softprior study smoothing --out results
 
 test: $(READY) lint types
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+# Also the laws that are drawn (those of hypothesis), with ten times the examples.
+test-slow: $(READY)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "slow or hypothesis" --hypothesis-profile thorough
 
 lint: $(READY)
 	$(BIN)/ruff check .

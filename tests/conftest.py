@@ -1,4 +1,8 @@
-"""One thread, the same random numbers for a test whatever ran before it, and dropped files."""
+"""One thread, the same random numbers for a test whatever ran before it, and what tests share.
+
+A law that is drawn by hypothesis takes few examples in ``make test`` (the profile "fast") and ten
+times as many in ``make test-slow`` ("thorough"); both draw the same ones every time.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +14,29 @@ import subprocess
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 import softprior
 
+if TYPE_CHECKING:
+    from softprior.training import Recipe, Run
+
 torch.set_num_threads(1)
+settings.register_profile(
+    "fast",
+    max_examples=3,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("thorough", settings.get_profile("fast"), max_examples=30)
+settings.load_profile("fast")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,6 +50,45 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _seeded(request: pytest.FixtureRequest) -> None:
     torch.manual_seed(zlib.crc32(request.node.nodeid.rpartition("/")[2].encode()))
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """A folder that all workers of pytest-xdist share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def once(shared: pathlib.Path) -> Callable[[str, Callable[[pathlib.Path], None]], pathlib.Path]:
+    """A folder of that name, filled by whichever test, in whichever worker, asks for it first."""
+
+    def filled(name: str, fill: Callable[[pathlib.Path], None]) -> pathlib.Path:
+        folder = shared / name
+        with FileLock(shared / f"{name}.lock"):
+            if not (folder / ".filled").exists():
+                folder.mkdir()
+                fill(folder)
+                (folder / ".filled").touch()
+        return folder
+
+    return filled
+
+
+@pytest.fixture(scope="session")
+def trained(shared: pathlib.Path) -> Callable[[Recipe], Run]:
+    """A run for tests that only read it: trained once, for whichever test asks first."""
+    from softprior.training import Store, fit
+
+    store = Store(shared / "trained")
+
+    def train(recipe: Recipe) -> Run:
+        with FileLock(shared / f"trained-{recipe.digest}.lock"):
+            return fit(recipe, store)
+
+    return train
 
 
 @pytest.fixture
@@ -49,7 +108,8 @@ def run_with_dropped(
         shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
         for name, source in sources.items():
             (copy / folder / f"{name}.py").write_text(source, encoding="utf-8")
-        for file in (pathlib.Path(__file__), test_file):
+        here = pathlib.Path(__file__)
+        for file in (here, here.with_name("properties.py"), test_file):
             shutil.copy(file, tmp_path)
         command = [sys.executable, "-m", "pytest", "-q", "-rf", "-p", "no:cacheprovider"]
         done = subprocess.run(
