@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from bits import same_bits
 
 from softprior import TeacherPrior
 from softprior.engines import LocalEngine, with_teachers
-from softprior.training import Recipe, Store, fit, generations
+from softprior.training import Recipe, Run, Store, fit, generations
 
 BASE = Recipe(epochs=2)
 VOTES = TeacherPrior(strength=1.0)
@@ -24,6 +26,7 @@ def test_teachers_come_first_and_once() -> None:
     assert with_teachers([*chain, *chain]) == chain
 
 
+@pytest.mark.slow
 def test_runs_are_those_of_fit_bit_for_bit(tmp_path: Path) -> None:
     chain = list(generations(BASE, VOTES, 2))
     heard: list[tuple[str, str]] = []
@@ -42,7 +45,10 @@ def test_runs_are_those_of_fit_bit_for_bit(tmp_path: Path) -> None:
     assert heard == []
 
 
-def test_a_failed_run_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
+def test_a_failed_run_is_reported_and_the_rest_goes_on(
+    tmp_path: Path, trained: Callable[[Recipe], Run]
+) -> None:
+    """With the bits that ``fit`` gives."""
     wild = replace(BASE, learning_rate=1e30)
     student = list(generations(wild, VOTES, 2))[1]
     fine = replace(BASE, seed=1)
@@ -52,9 +58,12 @@ def test_a_failed_run_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
     told = {f.recipe: f.message for f in failures}
     assert "training diverged" in told[wild]
     assert told[student] == "its teacher's run failed"
-    assert store.get(fine) is not None
+    run = store.get(fine)
+    assert run is not None
+    same_bits(run, trained(fine))
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_reported_and_replaced(tmp_path: Path) -> None:
     store = Store(tmp_path)
     engine = LocalEngine(workers=1)
@@ -74,6 +83,7 @@ def test_a_worker_that_dies_is_reported_and_replaced(tmp_path: Path) -> None:
     assert store.get(short) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="Linux pins processes")
 def test_each_worker_has_a_core_of_its_own(tmp_path: Path) -> None:
     mine = os.sched_getaffinity(0)

@@ -48,11 +48,12 @@ def script(folder: Path, source: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     return done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_of_a_script_that_is_run(tmp_path: Path) -> None:
     assert script(tmp_path, SOURCE + GUARD).strip() == ""
     runs = list(Store(tmp_path / "runs").runs())
@@ -64,6 +65,7 @@ def test_of_a_script_that_is_run(tmp_path: Path) -> None:
     assert Store(tmp_path / "runs").get(recipe) is not None
 
 
+@pytest.mark.slow
 def test_of_a_script_without_a_guard(tmp_path: Path) -> None:
     """It would start processes for ever; it fails with the line to write."""
     said = script(tmp_path, SOURCE + "train()\n")
@@ -93,6 +95,7 @@ def test_source_that_changes_before_it_is_trained(tmp_path: Path) -> None:
     assert "the source of mine_changed:Mine has changed since" in failure.message
 
 
+@pytest.mark.slow
 def test_what_cannot_be_imported_trains_here(tmp_path: Path) -> None:
     recipe = Recipe(
         model=lambda shape, num_classes: nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes)),
@@ -113,6 +116,7 @@ def test_what_cannot_be_imported_trains_here(tmp_path: Path) -> None:
     assert failure.message
 
 
+@pytest.mark.slow
 def test_of_a_module_that_trains_as_soon_as_it_is_imported(tmp_path: Path) -> None:
     """By name too it would start processes for ever."""
     (tmp_path / "mine_eager.py").write_text(SOURCE + "train()\n")
@@ -122,7 +126,7 @@ def test_of_a_module_that_trains_as_soon_as_it_is_imported(tmp_path: Path) -> No
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert 'put that part below if __name__ == "__main__":' in done.stdout + done.stderr
     assert list(Store(tmp_path / "runs").runs()) == []
@@ -150,6 +154,7 @@ def test_what_is_carried_along_is_refused_or_decides() -> None:
         own.origin(local(0.5))
 
 
+@pytest.mark.slow
 def test_a_lambda_has_one_digest_in_every_process(tmp_path: Path) -> None:
     source = "from softprior import Recipe\nmodel = lambda s, n: [x for x in {'a', 'b'}]\n"
     (tmp_path / "mine_lambda.py").write_text(source + "print(Recipe(model=model).digest)\n")

@@ -5,8 +5,10 @@ And what any prior or penalty that is found remembers is of the samples of both.
 
 from __future__ import annotations
 
+import itertools
 import os
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -30,7 +32,7 @@ PRIORS = {
 }
 RANKED = ("own", "teacher", "confidence")
 KINDS = ("indices", "ignored", "probabilities", "padded")
-CASES = [(name, ranked, kind) for name in PRIORS for ranked in RANKED for kind in KINDS]
+CASES = [*itertools.product(PRIORS, RANKED, KINDS)]
 COMPONENTS: dict[str, Any] = {
     "running": PRIORS["running"],
     **{f"prior {name}": kind() for name, kind in priors.found().items()},
@@ -109,49 +111,52 @@ def process(rank: int, folder: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[dict[Any, Any]]:
+def found(once: Callable[..., pathlib.Path]) -> list[dict[Any, Any]]:
     """What each of the processes computed."""
-    folder: pathlib.Path = tmp_path_factory.mktemp("gathering")
-    torch.multiprocessing.spawn(process, (str(folder),), nprocs=WORLD)
+
+    def compute(folder: pathlib.Path) -> None:
+        torch.multiprocessing.spawn(process, (str(folder),), nprocs=WORLD)
+
+    folder = once("gathering", compute)
     return [torch.load(folder / f"{rank}.pt") for rank in range(WORLD)]
 
 
 @pytest.mark.skipif(not dist.is_available(), reason="torch without torch.distributed")
-@pytest.mark.parametrize("case", CASES, ids=" ".join)
-def test_two_processes_are_one(case: tuple[str, str, str], found: list[dict[Any, Any]]) -> None:
-    """Losses and gradients; the gradient of the sum over the processes with them."""
-    equal = []
-    for step, whole in enumerate(run(case)):
-        for at, want in enumerate(whole):
-            got = torch.zeros_like(want)
-            for rank in range(WORLD):
-                got[rank::WORLD] = found[rank][case][step][at]
-            equal.append(torch.equal(got, want))
-    assert all(equal) is (case[0] != "local")
+@pytest.mark.parametrize("name", PRIORS)
+def test_two_processes_are_one(name: str, found: list[dict[Any, Any]]) -> None:
+    """Losses and gradients; the gradient of the sum over the processes with them. Whoever ranks,
+    whatever the labels are."""
+    for case in CASES:
+        if case[0] != name:
+            continue
+        equal = []
+        for step, whole in enumerate(run(case)):
+            for at, want in enumerate(whole):
+                got = torch.zeros_like(want)
+                for rank in range(WORLD):
+                    got[rank::WORLD] = found[rank][case][step][at]
+                equal.append(torch.equal(got, want))
+        assert all(equal) is (name != "local"), case
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
-@pytest.mark.parametrize("by_hand", [False, True])
-def test_what_is_remembered_is_of_all_processes(
-    name: str, by_hand: bool, found: list[dict[Any, Any]]
-) -> None:
-    want = remembered(name, by_hand=by_hand)
-    for each in found:
-        torch.testing.assert_close(each[name, by_hand], want, equal_nan=True)
-    assert len(want) > 0 or name != "running"
+def test_what_is_remembered_is_of_all_processes(name: str, found: list[dict[Any, Any]]) -> None:
+    for by_hand in (False, True):
+        want = remembered(name, by_hand=by_hand)
+        for each in found:
+            torch.testing.assert_close(each[name, by_hand], want, equal_nan=True)
+        assert len(want) > 0 or name != "running"
 
 
 @pytest.mark.parametrize("name", [name for name in PRIORS if name != "local"])
-@pytest.mark.parametrize("ranked", RANKED)
-def test_padding_is_no_part_of_the_batch(
-    name: str, ranked: str, found: list[dict[Any, Any]]
-) -> None:
+def test_padding_is_no_part_of_the_batch(name: str, found: list[dict[Any, Any]]) -> None:
     """An odd batch on two processes is the odd batch on one, without padding."""
     logits, labels, teacher = (t[:-1] for t in batch("padded", 0))
-    advice = {"own": None, "teacher": teacher, "confidence": teacher[:, 0]}[ranked]
-    criterion = PosteriorLoss(PRIORS[name], label_weight=0.4, reduction="none", seed=5)
-    got = torch.stack([found[rank][name, ranked, "padded"][0][0] for rank in range(WORLD)], 1)
-    assert torch.equal(got.flatten()[:-1], criterion(logits, labels, advice))
+    for ranked in RANKED:
+        advice = {"own": None, "teacher": teacher, "confidence": teacher[:, 0]}[ranked]
+        criterion = PosteriorLoss(PRIORS[name], label_weight=0.4, reduction="none", seed=5)
+        got = torch.stack([found[rank][name, ranked, "padded"][0][0] for rank in range(WORLD)], 1)
+        assert torch.equal(got.flatten()[:-1], criterion(logits, labels, advice)), ranked
 
 
 def test_nothing_is_gathered_by_one_process_or_compiled(found: list[dict[Any, Any]]) -> None:

@@ -32,6 +32,7 @@ def test_the_study_is_short() -> None:
     assert len(STUDY.read_text("utf-8").splitlines()) < 80
 
 
+@pytest.mark.slow
 def test_a_prior_a_network_and_arrays_in_a_study_of_ones_own(tmp_path: Path) -> None:
     """As a script; then from the command line, which finds all runs of the script again."""
     said = run([str(STUDY)], tmp_path)

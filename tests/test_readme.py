@@ -49,6 +49,7 @@ def test_each_equation_of_the_theory_names_a_test_that_exists() -> None:
         assert f"def {test}(" in (ROOT / file).read_text("utf-8"), f"{file}::{test}"
 
 
+@pytest.mark.slow
 def test_the_three_recipes_of_contributing_work(tmp_path: Path) -> None:
     """Drop the files shown in CONTRIBUTING.md into a copy of the project, and run what it says."""
     for part in ("src", "tests"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,25 +36,33 @@ def close(one: Run, other: Run, atol: float) -> None:
         assert row["loss"] == pytest.approx(again["loss"], abs=10 * atol)
 
 
-@pytest.mark.parametrize("parts", [2, 150])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        *[(name, 2) for name in METHODS],
+        *[
+            pytest.param(name, 150, marks=[] if name == "clipped" else pytest.mark.slow)
+            for name in METHODS
+        ],
+    ],
+)
 def test_a_batch_in_parts_has_the_gradient_of_the_batch(
-    name: str, parts: int, tmp_path: Path
+    name: str, parts: int, tmp_path: Path, trained: Callable[[Recipe], Run]
 ) -> None:
-    store = Store(tmp_path)
-    whole = fit(METHODS[name], store)
-    close(whole, fit(replace(METHODS[name], accumulate=parts), store), 1e-6)
+    part_by_part = fit(replace(METHODS[name], accumulate=parts), Store(tmp_path))
+    close(trained(METHODS[name]), part_by_part, 1e-6)
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 @pytest.mark.parametrize("name", ["teacher, ema"])
-def test_compiled_networks_learn_the_same(name: str, tmp_path: Path) -> None:
-    store = Store(tmp_path)
+def test_compiled_networks_learn_the_same(
+    name: str, tmp_path: Path, trained: Callable[[Recipe], Run]
+) -> None:
     torch._dynamo.utils.counters.clear()
-    compiled = fit(replace(METHODS[name], compile=True), store)
+    compiled = fit(replace(METHODS[name], compile=True), Store(tmp_path))
     assert torch._dynamo.utils.counters["frames"]["ok"] >= 1
-    close(fit(METHODS[name], store), compiled, 1e-5)
+    close(trained(METHODS[name]), compiled, 1e-5)
 
 
 def test_the_order_of_the_pixels_in_memory_changes_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from members import uncovered
 
 from softprior import BetaPrior, TeacherPrior, UniformPrior, diagnostics
 from softprior.matching import teacher_smoothing
-from softprior.training import Recipe, Store, fit, generations, models
+from softprior.training import Recipe, Run, Store, fit, generations, models
 from softprior.training.loop import order
 from softprior.training.runtime import Runtime
 
@@ -33,11 +34,12 @@ METHODS |= uncovered(BASE, METHODS)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_equal_recipes_give_equal_bits(name: str, tmp_path: Path) -> None:
-    first = fit(METHODS[name], Store(tmp_path / "a"))
+def test_equal_recipes_give_equal_bits(
+    name: str, tmp_path: Path, trained: Callable[[Recipe], Run]
+) -> None:
+    first = trained(METHODS[name])
     torch.rand(7)  # whatever else draws from the global generator
-    second = fit(METHODS[name], Store(tmp_path / "b"))
-    same_bits(first, second)
+    same_bits(first, fit(METHODS[name], Store(tmp_path)))
 
 
 @pytest.mark.parametrize("network", ["mlp", "convnet", "resnet8"])
@@ -84,8 +86,10 @@ def test_matching_finds_the_temperature_once_and_stores_it(tmp_path: Path) -> No
         assert torch.equal(value, run.weights()[key])
 
 
-def test_best_epoch_is_by_validation_accuracy_with_ties_to_the_later(tmp_path: Path) -> None:
-    run = fit(replace(BASE, epochs=8), Store(tmp_path))
+def test_best_epoch_is_by_validation_accuracy_with_ties_to_the_later(
+    trained: Callable[[Recipe], Run],
+) -> None:
+    run = trained(replace(BASE, epochs=8))
     accuracies = [row["validation_accuracy"] for row in run.history]
     expected = max(e for e, a in enumerate(accuracies, 1) if a == max(accuracies))
     assert run.outcome["best_epoch"] == expected

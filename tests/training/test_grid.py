@@ -1,10 +1,15 @@
-"""Every network × method × kind of data set takes three steps, each through the real ``fit``."""
+"""Every network × method × kind of data set takes three steps, each through the real ``fit``.
+
+``make test`` takes every network, every kind and every method once: what differs from ``USUAL`` in
+one of the three. ``make test-slow`` takes the rest of the grid.
+"""
 
 from __future__ import annotations
 
 import copy
 import functools
 import importlib.util
+import itertools
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -102,6 +107,18 @@ KINDS: dict[str, tuple[Callable[[Path], Path | str], dict[str, Any]]] = {
 }
 
 
+USUAL = ("convnet", "Parquet like CIFAR", "beta, ema")
+GRID = [
+    pytest.param(
+        *case,
+        marks=[pytest.mark.slow] if sum(map(str.__ne__, case, USUAL)) > 1 else [],
+        id="-".join(case),
+    )
+    for case in itertools.product(NETWORKS, KINDS, METHODS)
+]
+assert USUAL in {param.values for param in GRID}
+
+
 class Kept(Store):
     """The weights of finished runs, in memory: what a frozen teacher is made of."""
 
@@ -168,9 +185,7 @@ def some(weights: Tensor) -> Tensor:
     return weights.detach()[:8]
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(("network", "kind", "method"), GRID)
 def test_three_steps(
     network: str,
     kind: str,
@@ -183,7 +198,10 @@ def test_three_steps(
 
 
 @pytest.mark.parametrize("name", FOUND)
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize(
+    "network",
+    [pytest.param(n, marks=[] if n == USUAL[0] else pytest.mark.slow) for n in NETWORKS],
+)
 def test_three_steps_of_what_is_found(
     network: str, name: str, stores: Callable[[str, str], Kept]
 ) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from members import remembers, uncovered
 from own_members import ClassMeansPrior, GrowingPenalty
 
 from softprior import BetaPrior, TeacherPrior, UniformPrior
-from softprior.training import Recipe, Store, fit
+from softprior.training import Recipe, Run, Store
 from softprior.training.job import to_job
+
+pytestmark = pytest.mark.slow  # each trains in two processes
 
 # 809 samples: five batches of 150 and one of 59, which two processes cannot halve.
 BASE = Recipe(epochs=1, batch_size=150, learning_rate=0.02, milestones=())
@@ -49,10 +52,17 @@ METHODS |= FOUND
 STORED = replace(METHODS["teacher, frozen"], teacher_targets="stored")
 LOCAL = replace(BETA, prior=BetaPrior(among="local"))
 SCRIPT = """
-import json, sys, torch
+import json, sys, time
+import safetensors.torch, torch
 from softprior.training import Store, fit
 from softprior.training.job import from_job
 torch.set_num_threads(1)
+save = safetensors.torch.save_file
+def slowly(tensors, file):
+    save(tensors, file)
+    time.sleep(0.5)
+if sys.argv[3] == "0":  # to be killed: a busy machine must not let the training end before
+    safetensors.torch.save_file = slowly
 for job in json.loads(sys.argv[1]):
     fit(from_job(job), Store(sys.argv[2]), checkpoint_every=float(sys.argv[3]), cpu=True)
 """
@@ -71,17 +81,21 @@ def start(recipes: list[Recipe], folder: Path, checkpoint_every: float) -> subpr
 
 
 @pytest.fixture(scope="module")
-def together(tmp_path_factory: pytest.TempPathFactory) -> Store:
+def together(once: Callable[..., Path]) -> Store:
     """Every method, trained by two processes."""
-    folder = tmp_path_factory.mktemp("together") / "runs"
-    process = start([*METHODS.values(), LOCAL, STORED], folder, 1e9)
-    assert process.wait(timeout=600) == 0
-    return Store(folder)
+
+    def train(folder: Path) -> None:
+        process = start([*METHODS.values(), LOCAL, STORED], folder / "runs", 1e9)
+        assert process.wait(timeout=600) == 0
+
+    return Store(once("together", train) / "runs")
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_two_processes_train_as_one(name: str, together: Store, tmp_path: Path) -> None:
-    alone = fit(METHODS[name], Store(tmp_path))
+def test_two_processes_train_as_one(
+    name: str, together: Store, trained: Callable[[Recipe], Run]
+) -> None:
+    alone = trained(METHODS[name])
     run = together.get(METHODS[name])
     assert run is not None
     for key, value in alone.weights("last").items():
@@ -108,11 +122,9 @@ def test_two_processes_killed_and_resumed(name: str, together: Store, tmp_path: 
     process = start([recipe], folder, 0)
     partial = Store(folder).partial(recipe)
     first = "00001-0000001" if name in FOUND else "0"  # of the second epoch
-    for _ in range(300_000):
-        if len([path for path in partial.glob("[0-9]*") if path.name >= first]) >= 2:
-            break
-        assert process.poll() is None
-        time.sleep(0.001)
+    while len([path for path in partial.glob("[0-9]*") if path.name >= first]) < 2:
+        assert process.poll() is None, "training ended before it could be killed"
+        time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert Store(folder).get(recipe) is None

@@ -5,10 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from members import uncovered
 from own_members import ClassMeansPrior, FallingPrior, GrowingPenalty, Snapshot, network
 
 from softprior import BetaPrior, TeacherPrior, UniformPrior
-from softprior.training import Recipe, Store, checkpoint, fit, generations, loop
+from softprior.training import Recipe, Run, Store, checkpoint, fit, generations, loop
 from softprior.training.job import to_job
 
 BASE = Recipe(model="convnet", epochs=3, batch_size=128)
@@ -47,37 +50,59 @@ LATER = {
     "own, of each epoch": replace(BASE, prior=FallingPrior(), model=network),
     "own, teacher": replace(BASE, prior=TeacherPrior(), teacher=Snapshot()),
 }
+# Once enough checkpoints are written each takes long, between its file and its name, so that a busy
+# machine does not let the training end before it is killed.
 SCRIPT = """
-import json, sys, torch
+import json, pathlib, sys, time
+import safetensors.torch, torch
 from softprior.training import Store, fit
 from softprior.training.job import from_job
 torch.set_num_threads(1)
-fit(from_job(json.loads(sys.argv[1])), Store(sys.argv[2]), checkpoint_every=0)
+job, folder, partial, after = sys.argv[1:]
+save, written = safetensors.torch.save_file, 0
+def slowly(tensors, file):
+    global written
+    save(tensors, file)
+    written += pathlib.Path(file).parents[1] == pathlib.Path(partial)
+    if written > int(after):
+        print("enough", flush=True)
+        time.sleep(0.5)
+safetensors.torch.save_file = slowly
+fit(from_job(json.loads(job)), Store(folder), checkpoint_every=0)
 """
+
+
+RECIPES = METHODS | LATER
+# Whoever keeps a state: a teacher; a prior and a penalty. The rest is killed by `make test-slow`,
+# and stopped in the same place, without a process of its own, by `make test`.
+QUICK = {"beta, memory", "own, of each class"}
+assert RECIPES.keys() > QUICK
+
+
+def mark(name: str) -> list[pytest.MarkDecorator]:
+    return [] if name in QUICK else [pytest.mark.slow]
 
 
 def killed(recipe: Recipe, folder: Path, after: int, watched: Recipe | None = None) -> None:
     """Start training in a process and kill it once it has written ``after`` checkpoints more,
     of the recipe or of the ``watched`` teacher behind it."""
-    process = subprocess.Popen([sys.executable, "-c", SCRIPT, json.dumps(to_job(recipe)), folder])
     partial = Store(folder).partial(watched or recipe)
-    seen: set[str] = set()
-    before = {path.name for path in partial.glob("[0-9]*")}
-    for _ in range(300_000):
-        seen |= {path.name for path in partial.glob("[0-9]*")}
-        if len(seen - before) >= after:
-            break
+    given = [json.dumps(to_job(recipe)), str(folder), str(partial), str(after)]
+    with subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *given], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "enough\n", "training ended before it could be killed"
+        time.sleep(random.random())  # while it writes, or while it trains
         assert process.poll() is None, "training ended before it could be killed"
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+        process.send_signal(signal.SIGKILL)
 
 
-@pytest.mark.parametrize("name", [*METHODS, *LATER])
-def test_kill_and_resume(name: str, tmp_path: Path) -> None:
-    recipe = {**METHODS, **LATER}[name]
-    undisturbed = fit(recipe, Store(tmp_path / "a"))
-    store = Store(tmp_path / "b")
+@pytest.mark.parametrize("name", [pytest.param(name, marks=mark(name)) for name in RECIPES])
+def test_kill_and_resume(name: str, tmp_path: Path, trained: Callable[[Recipe], Run]) -> None:
+    recipe = RECIPES[name]
+    undisturbed = trained(recipe)
+    store = Store(tmp_path)
     killed(recipe, store.root, after=4 if name in METHODS else 11)  # of eight in an epoch
     if name == "beta, ema":
         killed(recipe, store.root, after=6)  # and once more, in the second
@@ -106,17 +131,37 @@ def stopped(recipe: Recipe, store: Store, epoch: int, every: float = 0) -> Path:
     return store.partial(recipe)
 
 
-def test_a_chain_goes_on_in_the_generation_it_was_killed_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", RECIPES)
+def test_stop_and_resume(name: str, tmp_path: Path, trained: Callable[[Recipe], Run]) -> None:
+    """In the middle of the second epoch: what changes at the end of one is in the checkpoint."""
+    recipe, store = RECIPES[name], Store(tmp_path)
+    if isinstance(recipe.teacher, Recipe):
+        fit(recipe.teacher, store)
+    folder = stopped(recipe, store, epoch=2)
+    last, at_the_end = sorted(folder.glob("[0-9]*"))
+    shutil.rmtree(at_the_end)
+    assert last.name == "00001-0000007"
+    epochs: list[float] = []
+    run = fit(recipe, store, lambda row: epochs.append(row["epoch"]))
+    assert epochs == [2, 3]
+    same_bits(trained(recipe), run)
+    assert not folder.exists()
+
+
+def test_a_chain_goes_on_in_the_generation_it_was_killed_in(
+    tmp_path: Path, trained: Callable[[Recipe], Run]
+) -> None:
     chain = list(generations(replace(BASE, epochs=2), TeacherPrior(strength=1.0), 4))
-    store = Store(tmp_path / "a")
+    store = Store(tmp_path)
     fit(chain[1], store)
     stopped(chain[2], store, epoch=1)
     rows: list[float] = []
     run = fit(chain[3], store, lambda row: rows.append(row["epoch"]))
     assert rows == [2, 1, 2]  # the rest of generation 3, and generation 4
-    same_bits(fit(chain[3], Store(tmp_path / "b")), run)
+    same_bits(trained(chain[3]), run)
 
 
+@pytest.mark.slow
 def test_ten_generations_killed_in_the_sixth(tmp_path: Path) -> None:
     chain = list(generations(replace(BASE, model="mlp"), TeacherPrior(strength=1.0), 10))
     store = Store(tmp_path / "b")
@@ -133,8 +178,10 @@ def test_ten_generations_killed_in_the_sixth(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["truncated", "altered", "no json", "half json"])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage: str, tmp_path: Path) -> None:
-    store = Store(tmp_path / "a")
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+    damage: str, tmp_path: Path, trained: Callable[[Recipe], Run]
+) -> None:
+    store = Store(tmp_path)
     folder = stopped(BETA, store, epoch=2)
     kept = sorted(folder.glob("[0-9]*"))
     assert len(kept) == 2
@@ -150,7 +197,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(damage: str, tmp_path:
         state.write_text(state.read_text()[:40])
     with pytest.warns(UserWarning, match=rf"checkpoint .*{kept[-1].name} is passed over"):
         run = fit(BETA, store)
-    same_bits(fit(BETA, Store(tmp_path / "b")), run)
+    same_bits(trained(BETA), run)
 
 
 @pytest.mark.parametrize(
@@ -172,9 +219,9 @@ def test_a_foreign_checkpoint_is_refused(
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_valid(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: Callable[[Recipe], Run]
 ) -> None:
-    store = Store(tmp_path / "a")
+    store = Store(tmp_path)
     folder = stopped(BETA, store, epoch=1)
     before = sorted(path.name for path in folder.iterdir())
     with monkeypatch.context() as patched:
@@ -186,7 +233,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_valid(
         with pytest.raises(OSError, match="No space left"):
             fit(BETA, store, checkpoint_every=0)
     assert sorted(path.name for path in folder.iterdir()) == before
-    same_bits(fit(BETA, Store(tmp_path / "b")), fit(BETA, store))
+    same_bits(trained(BETA), fit(BETA, store))
 
 
 def test_only_the_last_two_are_kept(tmp_path: Path) -> None:
