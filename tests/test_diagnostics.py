@@ -10,6 +10,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from hypothesis import example, given
+from hypothesis import strategies as st
 from scipy import integrate, optimize, spatial, special, stats
 
 from softprior import diagnostics as D
@@ -82,55 +84,42 @@ def with_margin(s, labels=None):
 
 
 @every_number
-def test_order_of_the_samples_does_not_matter(diagnostic):
-    logits, labels = predictions()
-    logits[50:120], labels[50:120] = logits[200:270], labels[200:270]  # ties too
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(1))
-    assert diagnostic(logits[order], labels[order]) == pytest.approx(
-        diagnostic(logits, labels), rel=1e-9, abs=1e-12
-    )
-
-
-@every_number
-def test_order_of_the_classes_does_not_matter(diagnostic):
-    logits, labels = predictions()
-    order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
-    assert diagnostic(logits[:, order], order.argsort()[labels]) == pytest.approx(
-        diagnostic(logits, labels), rel=1e-9, abs=1e-12
-    )
-
-
-@every_number
-def test_a_constant_on_the_logits_of_a_sample_does_not_matter(diagnostic):
-    logits, labels = predictions()
-    shift = torch.linspace(-30, 30, len(labels), dtype=torch.float64)[:, None]
-    assert diagnostic(logits + shift, labels) == pytest.approx(
-        diagnostic(logits, labels), rel=1e-8, abs=1e-10
-    )
-
-
-@every_number
-def test_log_probabilities_serve_as_logits(diagnostic):
-    logits, labels = predictions()
-    assert diagnostic(torch.log_softmax(logits, 1), labels) == pytest.approx(
-        diagnostic(logits, labels), rel=1e-8, abs=1e-10
-    )
-
-
-@every_number
-@pytest.mark.parametrize("entries", [1, 7 * 64, 7 * 599])
-def test_chunks_change_nothing(diagnostic, entries, monkeypatch):
-    logits, labels = predictions()
+@given(
+    n=st.integers(20, 600),
+    classes=st.integers(2, 9),
+    scale=st.floats(0.5, 4.0),
+    seed=st.integers(0, 2**20),
+)
+@example(n=600, classes=7, scale=2.0, seed=0)
+def test_what_does_not_matter(diagnostic, n, classes, scale, seed):
+    """The order of the samples and of the classes, a constant on the logits of a sample, chunks;
+    and log-probabilities serve as logits."""
+    exactly, nearly = {"rel": 1e-9, "abs": 1e-12}, {"rel": 1e-8, "abs": 1e-10}
+    generator = torch.Generator().manual_seed(seed + 1)
+    logits, labels = predictions(n, classes, scale, seed)
+    order, some = torch.randperm(n, generator=generator), n // 8
+    tied = [torch.cat([t[-some:], t[some:]]) for t in (logits, labels)]
+    for f, y in ((logits, labels), tied):
+        assert diagnostic(f[order], y[order]) == pytest.approx(diagnostic(f, y), **exactly)
     whole = diagnostic(logits, labels)
-    monkeypatch.setattr(_rows, "ENTRIES", entries)
-    assert diagnostic(logits, labels) == pytest.approx(whole, rel=1e-12, abs=1e-14)
+    order = torch.randperm(classes, generator=generator)
+    moved = diagnostic(logits[:, order], order.argsort()[labels])
+    assert moved == pytest.approx(whole, **exactly)
+    shift = torch.linspace(-30, 30, n, dtype=torch.float64)[:, None]
+    assert diagnostic(logits + shift, labels) == pytest.approx(whole, **nearly)
+    assert diagnostic(torch.log_softmax(logits, 1), labels) == pytest.approx(whole, **nearly)
+    for entries in (1, classes * (n // 10), classes * (n - 1)):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_rows, "ENTRIES", entries)
+            chunked = diagnostic(logits, labels)
+        assert chunked == pytest.approx(whole, rel=1e-12, abs=1e-14)
 
 
 @every_number
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_computed_in_float64_whatever_the_dtype(diagnostic, dtype):
-    logits, labels = predictions(dtype=dtype)
-    assert diagnostic(logits, labels.int()) == diagnostic(logits.double(), labels)
+def test_computed_in_float64_whatever_the_dtype(diagnostic):
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        logits, labels = predictions(dtype=dtype)
+        assert diagnostic(logits, labels.int()) == diagnostic(logits.double(), labels)
 
 
 @every_number
@@ -144,16 +133,22 @@ def test_inputs_are_left_alone(diagnostic):
 
 
 @every_number
-@pytest.mark.parametrize("size", [1e-4, 1.0, 1e4])
-@pytest.mark.parametrize("which", ["right", "wrong", "one class", "any"])
-def test_numbers_are_numbers_for_extreme_logits(diagnostic, size, which):
+@given(
+    exponent=st.floats(-4, 4),
+    which=st.sampled_from(["right", "wrong", "one class", "any"]),
+    seed=st.integers(0, 2**20),
+)
+def test_numbers_are_numbers_for_extreme_logits(diagnostic, exponent, which, seed):
     y = torch.arange(200) % 5
-    sign = {"right": size, "wrong": -size, "one class": 0.0, "any": 0.0}[which]
-    logits = sign * torch.nn.functional.one_hot(y, 5).double()
-    logits = logits + size * predictions(200, 5, scale=0.1)[0]
-    value = diagnostic(logits, y * 0 if which == "one class" else y)
-    assert math.isfinite(value)
-    assert diagnostic is D.confidence_diversity or value >= 0
+    noise = predictions(200, 5, scale=0.1, seed=seed)[0]
+    hot = torch.nn.functional.one_hot(y, 5).double()
+    cases = itertools.product((-4, 0, 4), ("right", "wrong", "one class", "any"))
+    for power, case in [(exponent, which), *cases]:
+        size = 10.0**power
+        sign = {"right": size, "wrong": -size}.get(case, 0.0)
+        value = diagnostic(sign * hot + size * noise, y * 0 if case == "one class" else y)
+        assert math.isfinite(value), (power, case)
+        assert diagnostic is D.confidence_diversity or value >= 0, (power, case)
 
 
 @every_number
@@ -381,10 +376,10 @@ def test_rms_calibration_has_no_bias_where_the_plug_in_has():
         D.ece_interval,
     ],
 )
-@pytest.mark.parametrize("bins", [0, -3, 2.0, True, "20"])
-def test_bins_must_be_a_number_of_bins(diagnostic, bins):
-    with pytest.raises(ValueError, match=f"bins must be an integer ≥ 1, got {bins!r}"):
-        diagnostic(*predictions(), bins)
+def test_bins_must_be_a_number_of_bins(diagnostic):
+    for bins in (0, -3, 2.0, True, "20"):
+        with pytest.raises(ValueError, match=f"bins must be an integer ≥ 1, got {bins!r}"):
+            diagnostic(*predictions(), bins)
 
 
 # --- interval of the calibration error -------------------------------------------------------

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from properties import every
 from softprior import (
     Batch,
     BetaPrior,
@@ -66,9 +67,9 @@ def same(got: Tensor, want: Tensor, logits: Tensor, **kwargs: Any) -> None:
 # ---------------------------------------------------------------- label smoothing
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
-@pytest.mark.parametrize("strength", [0.0, 0.15, 1.0])
+@every(
+    strength=[0.0, 0.15, 1.0], kind=["indices", "ignored", "probabilities"], reduction=REDUCTIONS
+)
 def test_uniform_prior_is_torch_label_smoothing(strength: float, kind: str, reduction: Any) -> None:
     logits, labels, _ = batch()
     ignored = {"ignore_index": 2} if kind == "ignored" else {}
@@ -93,10 +94,12 @@ def test_uniform_prior_is_torch_label_smoothing(strength: float, kind: str, redu
     same(got, want, logits)
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
-@pytest.mark.parametrize("smoothing", [0.05, 0.15, 0.5])
-@pytest.mark.parametrize("classes", [2, 10])
+@every(
+    classes=[2, 10],
+    smoothing=[0.05, 0.15, 0.5],
+    kind=["indices", "ignored", "probabilities"],
+    reduction=REDUCTIONS,
+)
 def test_all_on_the_others_is_torch_label_smoothing(
     classes: int, smoothing: float, kind: str, reduction: Any
 ) -> None:
@@ -117,14 +120,14 @@ def test_all_on_the_others_is_torch_label_smoothing(
     assert counts.total(classes) == pytest.approx(smoothing)
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS)
+@every(reduction=REDUCTIONS)
 def test_no_prior_is_cross_entropy(reduction: Any) -> None:
     logits, labels, _ = batch()
     got = PosteriorLoss(None, reduction=reduction)(logits, labels)
     same(got, F.cross_entropy(logits, labels, reduction=reduction), logits)
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS)
+@every(reduction=REDUCTIONS)
 def test_without_a_label_weight_it_is_the_usual_mix(reduction: Any) -> None:
     logits, labels, teacher = batch()
     got = PosteriorLoss(UniformPrior(0.15), reduction=reduction)
@@ -132,7 +135,7 @@ def test_without_a_label_weight_it_is_the_usual_mix(reduction: Any) -> None:
     assert got.label_weight == 0.85
     same(got(logits, labels), want, logits)
     got = PosteriorLoss(TeacherPrior(0.4, 4.0), reduction=reduction)
-    mixed = 0.6 * F.one_hot(labels, K) + 0.4 * torch.softmax(teacher / 4, -1)
+    mixed = 0.6 * F.one_hot(labels, K).double() + 0.4 * torch.softmax(teacher / 4, -1)
     want = F.cross_entropy(logits, mixed, reduction=reduction)
     same(got(logits, labels, teacher), want, logits)
 
@@ -166,7 +169,7 @@ def test_a_function_may_be_the_prior() -> None:
     close(later.progress, torch.tensor(0.75))
 
 
-@pytest.mark.parametrize("dtype", [torch.uint8, torch.int16, torch.int32])
+@every(dtype=[torch.uint8, torch.int16, torch.int32])
 def test_labels_of_any_integer_type(dtype: torch.dtype) -> None:
     logits, labels, _ = batch()
     want = F.cross_entropy(logits, labels, label_smoothing=0.15)
@@ -196,7 +199,6 @@ def test_all_ignored_is_zero() -> None:
         assert not torch.autograd.grad(loss, logits)[0].any()
 
 
-@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize(
     "criterion",
     [
@@ -209,8 +211,11 @@ def test_all_ignored_is_zero() -> None:
     ],
     ids=repr,
 )
-@pytest.mark.parametrize("create_graph", [False, True])
-@pytest.mark.parametrize("ranked", ["teacher", "confidence"])
+@every(
+    bad=[float("nan"), float("inf"), -float("inf")],
+    create_graph=[False, True],
+    ranked=["teacher", "confidence"],
+)
 def test_ignored_rows_may_be_anything(
     criterion: Any, bad: float, create_graph: bool, ranked: str
 ) -> None:
@@ -232,9 +237,11 @@ def test_ignored_rows_may_be_anything(
     close(*slopes)
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e4])
-@pytest.mark.parametrize("counts", ["float64", "float32", "bfloat16"])
-@pytest.mark.parametrize("form", ["dense", "two-level", "sparse"])
+@every(
+    form=["dense", "two-level", "sparse"],
+    counts=["float64", "float32", "bfloat16"],
+    offset=[0.0, 1e4],
+)
 def test_counts_of_another_dtype(form: str, counts: str, offset: float) -> None:
     exact, labels, teacher = batch()
     exact = (exact.detach() + offset).float().double().requires_grad_()
@@ -283,11 +290,13 @@ def test_gradient_reaches_labels_and_counts() -> None:
             close(a, b)
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
-@pytest.mark.parametrize("off", [0.0, 0.3, "tensor"])
-@pytest.mark.parametrize("on", [0.0, 0.2, "tensor"])
-@pytest.mark.parametrize("label_weight", [-0.5, 0, 0.7])
+@every(
+    label_weight=[-0.5, 0, 0.7],
+    on=[0.0, 0.2, "tensor"],
+    off=[0.0, 0.3, "tensor"],
+    kind=["indices", "ignored", "probabilities"],
+    reduction=REDUCTIONS,
+)
 def test_levels_of_every_kind(
     label_weight: float, on: Any, off: Any, kind: str, reduction: Any
 ) -> None:
@@ -313,12 +322,12 @@ def test_levels_of_every_kind(
     same(got, want, logits, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
-@pytest.mark.parametrize("form", ["uniform", "levels", "dense", "sparse"])
-@pytest.mark.parametrize("block", [1, 4 * K])
-def test_blocks_change_nothing(
-    form: str, kind: str, block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@every(
+    form=["uniform", "levels", "dense", "sparse"],
+    kind=["indices", "ignored", "probabilities"],
+    block=[1, 4 * K],
+)
+def test_blocks_change_nothing(form: str, kind: str, block: int) -> None:
     logits, labels, teacher = batch()
     if kind == "ignored":
         labels[[0, 3]] = -100
@@ -331,11 +340,12 @@ def test_blocks_change_nothing(
         "sparse": sparse(),
     }[form]
     want = posterior_loss(logits, labels, counts, reduction="none")
-    monkeypatch.setattr("softprior.kernel._BLOCK", block)
-    same(posterior_loss(logits, labels, counts, reduction="none"), want, logits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("softprior.kernel._BLOCK", block)
+        same(posterior_loss(logits, labels, counts, reduction="none"), want, logits)
 
 
-@pytest.mark.parametrize("form", ["uniform", "dense", "sparse"])
+@every(form=["uniform", "dense", "sparse"])
 def test_a_constant_in_many_logits_costs_no_precision(form: str) -> None:
     """As the law in test_laws.py, at a size where sums over classes are long."""
     exact = torch.randint(-256, 257, (64, 5000)).double() / 64
@@ -370,7 +380,7 @@ class Live(TorchDispatchMode):
         return out
 
 
-@pytest.mark.parametrize("form", ["uniform", "dense", "sparse"])
+@every(form=["uniform", "dense", "sparse"])
 def test_one_buffer(form: str) -> None:
     """Forward and backward pass hold one (B, K) buffer beside the logits: the gradient."""
     rows, classes = 32, 64
@@ -405,8 +415,7 @@ def test_the_top_of_a_teacher_is_no_buffer(weighting: Any, monkeypatch: pytest.M
 # ---------------------------------------------------------------- self-distillation
 
 
-@pytest.mark.parametrize("weighting", ["none", "map"])
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
+@every(temperature=[0.5, 1.0, 4.0], weighting=["none", "map"])
 def test_teacher_prior_by_hand(temperature: float, weighting: Any) -> None:
     logits, labels, teacher = batch()
     prior = TeacherPrior(0.8, temperature, weighting)
@@ -436,13 +445,13 @@ def test_distillation_is_cross_entropy_plus_kl() -> None:
     kl = F.kl_div(torch.log_softmax(logits, -1), soft, reduction="batchmean")
     entropy = torch.special.entr(soft).sum(-1).mean()
     same(got, F.cross_entropy(logits, labels) + strength * (kl + entropy), logits)
-    mixed = 0.6 * F.one_hot(labels, K) + 0.4 * soft
+    mixed = 0.6 * F.one_hot(labels, K).double() + 0.4 * soft
     same(
         self_distillation(4.0, 0.4)(logits, labels, teacher), F.cross_entropy(logits, mixed), logits
     )
 
 
-@pytest.mark.parametrize("weighting", ["none", "map"])
+@every(weighting=["none", "map"])
 def test_hot_teacher_is_uniform(weighting: Any) -> None:
     logits, labels, teacher = batch()
     counts = TeacherPrior(0.4, 1e9, weighting)(Batch(logits, labels, teacher))
@@ -450,12 +459,11 @@ def test_hot_teacher_is_uniform(weighting: Any) -> None:
     close(counts, torch.full_like(counts, total / K), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("weight", [1.0, 1.5, 2.0])
+@every(weight=[1.0, 1.5, 2.0], reduction=REDUCTIONS)
 def test_weights_above_one_are_the_same_mix(weight: float, reduction: Any) -> None:
     """Values and gradients of torch's cross-entropy with the label's own weight 1 - w < 0."""
     logits, labels, teacher = batch()
-    mixed = (1 - weight) * F.one_hot(labels, K) + weight * torch.softmax(teacher / 4.0, -1)
+    mixed = (1 - weight) * F.one_hot(labels, K).double() + weight * torch.softmax(teacher / 4.0, -1)
     criterion = self_distillation(4.0, weight, reduction=reduction)
     assert criterion.label_weight == 1 - weight
     want = F.cross_entropy(logits, mixed, reduction=reduction)
@@ -508,10 +516,12 @@ def slow_beta(
     return [[prior.strength * v for v in row] for row in pi]
 
 
-@pytest.mark.parametrize("draw", ["random", "quantile"])
-@pytest.mark.parametrize("order", ["intact", "reversed"])
-@pytest.mark.parametrize("ranked", ["teacher", "confidence", "own"])
-@pytest.mark.parametrize("ignored", [False, True])
+@every(
+    ignored=[False, True],
+    ranked=["teacher", "confidence", "own"],
+    order=["intact", "reversed"],
+    draw=["random", "quantile"],
+)
 def test_beta_prior_by_hand(draw: Any, order: Any, ranked: str, ignored: bool) -> None:
     logits, labels, teacher = batch()
     prior = BetaPrior(0.6, 3.0, draw, order)
@@ -535,7 +545,7 @@ def test_beta_prior_by_hand(draw: Any, order: Any, ranked: str, ignored: bool) -
     want = slow_beta(prior, b, [confidence[i] for i in keep], labels[keep].tolist())
     close(counts[keep], torch.tensor(want, dtype=torch.float64), rtol=1e-6, atol=1e-7)
     pi = counts[keep] / 0.6
-    mixed = 0.4 * F.one_hot(labels[keep], K) + 0.6 * pi
+    mixed = 0.4 * F.one_hot(labels[keep], K).double() + 0.6 * pi
     got = posterior_loss(
         logits, labels, TwoLevel(*levels(counts, labels)), label_weight=0.4, reduction="mean"
     )
@@ -571,7 +581,7 @@ def test_random_order_is_a_permutation_of_the_same_draws() -> None:
     close(random.on_label.sort().values, intact.on_label.sort().values)
 
 
-@pytest.mark.parametrize("order", ["intact", "reversed", "random"])
+@every(order=["intact", "reversed", "random"])
 def test_ignored_samples_take_no_draw(order: Any) -> None:
     logits, labels, _ = batch()
     labels[[0, 4]] = -100
@@ -680,7 +690,7 @@ def test_running_ranks_by_hand() -> None:
         close(recent.margins, torch.tensor(window, dtype=torch.float32), equal_nan=True)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@every(dtype=[torch.float32, torch.float64])
 def test_places_are_mid_ranks(dtype: torch.dtype) -> None:
     """Of scipy, among the last W or the batch, with ties, ignored samples and NaN."""
     recent, window, past = Recent(lambda batch: batch.label_margin, window=20), 20, []
@@ -711,7 +721,7 @@ def placed(criterion: PosteriorLoss, logits: Tensor, labels: Tensor) -> TwoLevel
     return counts
 
 
-@pytest.mark.parametrize("rows", [1, 7, 64, 5000])
+@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 7, 64, 5000])
 @pytest.mark.parametrize("a", [0.5, 3.0])
 def test_running_draws_follow_beta_at_any_batch_size(rows: int, a: float) -> None:
     """In distribution, on average, and in the order of the margins."""
@@ -735,7 +745,7 @@ def test_running_draws_follow_beta_at_any_batch_size(rows: int, a: float) -> Non
         assert abs(order.statistic) < 0.05
 
 
-@pytest.mark.parametrize("ranked", ["own", "teacher", "confidence"])
+@every(ranked=["own", "teacher", "confidence"])
 def test_running_order(ranked: str) -> None:
     """Reversed places, and places that are drawn; each by whoever is asked."""
     logits, labels, teacher = batch()
@@ -822,8 +832,7 @@ def test_named_losses_are_their_priors() -> None:
         close(named(logits, labels, teacher), want)
 
 
-@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
-@pytest.mark.parametrize("reduction", REDUCTIONS)
+@every(reduction=REDUCTIONS, kind=["indices", "ignored", "probabilities"])
 def test_confidence_penalty(kind: str, reduction: Any) -> None:
     logits, labels, _ = batch()
     if kind == "ignored":
@@ -935,9 +944,21 @@ FORMS: list[Callable[[Tensor], Any]] = [
 FORM_NAMES = ["floats", "levels", "dense", "sparse"]
 
 
-@pytest.mark.parametrize("form", FORMS, ids=FORM_NAMES)
-@pytest.mark.parametrize("reduction", ["none", "mean"])
-@pytest.mark.parametrize("kind", ["ignored", "probabilities"])
+@pytest.mark.parametrize(
+    ("form", "kind", "reduction"),
+    [
+        pytest.param(
+            form,
+            kind,
+            reduction,
+            marks=[] if (kind, reduction) == ("ignored", "mean") else pytest.mark.slow,
+            id=f"{kind}-{reduction}-{name}",
+        )
+        for kind in ("ignored", "probabilities")
+        for reduction in ("none", "mean")
+        for name, form in zip(FORM_NAMES, FORMS, strict=True)
+    ],
+)
 @pytest.mark.filterwarnings("ignore")  # torch's own
 def test_compiles_in_one_graph(form: Callable[[Tensor], Any], kind: str, reduction: Any) -> None:
     torch._dynamo.reset()
@@ -955,6 +976,7 @@ def test_compiles_in_one_graph(form: Callable[[Tensor], Any], kind: str, reducti
     same(got, want, logits, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("g++"), reason="inductor wants a C++ compiler")
 @pytest.mark.filterwarnings("ignore")
 def test_compiles_with_inductor() -> None:
@@ -966,7 +988,7 @@ def test_compiles_with_inductor() -> None:
     same(got, want, logits, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("draw", ["random", "quantile"])
+@pytest.mark.parametrize("draw", ["random", pytest.param("quantile", marks=pytest.mark.slow)])
 @pytest.mark.filterwarnings("ignore")
 def test_random_criterion_under_compile(draw: Any) -> None:
     torch._dynamo.reset()
@@ -1029,7 +1051,7 @@ def test_matching_beta(smoothing: float, a: float) -> None:
     assert beta_smoothing(smoothing, 0.6).prior == BetaPrior(0.6, a)
 
 
-@pytest.mark.parametrize(("smoothing", "classes"), [*itertools.product([0.05, 0.15, 0.5], [2, 10])])
+@every(smoothing=[0.05, 0.15, 0.5], classes=[2, 10])
 def test_uniform_smoothing(smoothing: float, classes: int) -> None:
     s = matching.uniform_smoothing(smoothing, classes)
     assert s <= 1
@@ -1048,7 +1070,7 @@ def test_uniform_smoothing(smoothing: float, classes: int) -> None:
     close(soft.double(), target, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("classes", [2, 3, 7, 10, 49, 1000])
+@every(classes=[2, 3, 7, 10, 49, 1000])
 def test_most_uniform_smoothing(classes: int) -> None:
     most = (classes - 1) / classes
     label_smoothing(matching.uniform_smoothing(most, classes))
@@ -1057,8 +1079,7 @@ def test_most_uniform_smoothing(classes: int) -> None:
         matching.uniform_smoothing(most + 0.001 / classes, classes)
 
 
-@pytest.mark.parametrize("smoothing", [0.05, 0.15, 0.3])
-@pytest.mark.parametrize("weight", [0.4, 1.0])
+@every(weight=[0.4, 1.0], smoothing=[0.05, 0.15, 0.3])
 def test_teacher_temperature_solves_the_equation(smoothing: float, weight: float) -> None:
     logits, labels, _ = batch(300)
     teacher = logits.detach().scatter(1, labels[:, None], 9.0)
@@ -1118,9 +1139,7 @@ def sparse(signed: bool = False) -> Sparse:
     return Sparse(indices, values, torch.rand(B, dtype=torch.float64) / 10)
 
 
-@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
-@pytest.mark.parametrize("reduction", REDUCTIONS)
-@pytest.mark.parametrize("signed", [False, True])
+@every(signed=[False, True], reduction=REDUCTIONS, kind=["indices", "ignored", "probabilities"])
 def test_sparse_counts_are_their_dense_form(kind: str, reduction: Any, signed: bool) -> None:
     logits, labels, _ = batch()
     counts = sparse(signed)
@@ -1173,7 +1192,7 @@ def test_sparse_counts_by_hand() -> None:
     close(counts.total(4), torch.tensor([1.0]))
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@every(dtype=[torch.bfloat16, torch.float16])
 def test_sparse_counts_in_half_precision(dtype: torch.dtype) -> None:
     logits, labels, _ = batch()
     half = logits.detach().to(dtype).requires_grad_()
@@ -1190,9 +1209,7 @@ def test_sparse_counts_in_half_precision(dtype: torch.dtype) -> None:
     close(*slopes, rtol=1e-2, atol=1e-5)
 
 
-@pytest.mark.parametrize("weighting", ["none", "map"])
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 4.0])
-@pytest.mark.parametrize("top", [1, 2, K - 2, K - 1, K, K + 3])
+@every(top=[1, 2, K - 2, K - 1, K, K + 3], temperature=[0.5, 1.0, 4.0], weighting=["none", "map"])
 def test_the_top_of_a_teacher(top: int, temperature: float, weighting: Any) -> None:
     """Its m likeliest classes as they are, and the mean of the others on each of them."""
     logits, labels, teacher = batch()
@@ -1212,8 +1229,7 @@ def test_the_top_of_a_teacher(top: int, temperature: float, weighting: Any) -> N
     close(counts.total(K), full.sum(1))
 
 
-@pytest.mark.parametrize("elsewhere", [0, 0.0, 0.3, "tensor"])
-@pytest.mark.parametrize("m", [0, 1, K - 1, K])
+@every(m=[0, 1, K - 1, K], elsewhere=[0, 0.0, 0.3, "tensor"])
 def test_sparse_counts_on_none_and_on_all_classes(m: int, elsewhere: Any) -> None:
     logits, labels, _ = batch()
     indices = torch.stack([torch.randperm(K)[:m] for _ in range(B)])
@@ -1224,9 +1240,11 @@ def test_sparse_counts_on_none_and_on_all_classes(m: int, elsewhere: Any) -> Non
     same(posterior_loss(logits, labels, counts), posterior_loss(logits, labels, full), logits)
 
 
-@pytest.mark.parametrize("form", ["two-level", "dense", "sparse"])
-@pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
-@pytest.mark.parametrize("shape", [(), (1,), (B,)])
+@every(
+    shape=[(), (1,), (B,)],
+    kind=["indices", "ignored", "probabilities"],
+    form=["two-level", "dense", "sparse"],
+)
 def test_label_weights_as_tensors(shape: tuple[int, ...], kind: str, form: str) -> None:
     """Equal the loop over samples with a number each; so does what is traced."""
     logits, labels, teacher = batch()
@@ -1270,7 +1288,7 @@ def test_a_learnt_label_weight_gets_a_gradient() -> None:
     close(torch.autograd.grad(loss, weight)[0], want)
 
 
-@pytest.mark.parametrize("form", ["dense", "two-level", "sparse"])
+@every(form=["dense", "two-level", "sparse"])
 def test_signed_counts(form: str) -> None:
     """total · z - (onehot + counts), whatever their signs; refused unless they are meant."""
     logits, labels, _ = batch()
@@ -1287,7 +1305,7 @@ def test_signed_counts(form: str) -> None:
         loss = posterior_loss(
             logits, labels, counts, label_weight=weight, reduction="sum", signed=True
         )
-        z, target = torch.softmax(logits, 1), weight * F.one_hot(labels, K) + full
+        z, target = torch.softmax(logits, 1), weight * F.one_hot(labels, K).double() + full
         close(torch.autograd.grad(loss, logits)[0], target.sum(1, keepdim=True) * z - target)
         close(loss, -(target * z.log()).sum())
     for bad in (torch.nan, torch.inf):

@@ -17,19 +17,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 
+from properties import every, one_test_of_each
 from softprior import Batch, PosteriorLoss, TeacherPrior, UniformPrior, penalties, records
 from softprior.penalties import Penalty
 
 B, K = 7, 5
 WHEN: dict[str, Any] = {"epoch": 2, "epochs": 3}
 close = torch.testing.assert_close
-MADE = [
-    pytest.param(kind(**options), id=f"{name}-{kind.__name__}{options or ''}")
+MADE = {
+    name: {str(penalty): penalty for penalty in (kind(), kind(weight=0.7))}
     for name, kind in penalties.found().items()
-    for options in ({}, {"weight": 0.7})
-]
-every_penalty = pytest.mark.parametrize("penalty", MADE)
-every_kind = pytest.mark.parametrize("kind", ["indices", "ignored", "probabilities"])
+}
+every_penalty = one_test_of_each(MADE, "penalty")
+KINDS = ["indices", "ignored", "probabilities"]
 
 
 def batch(
@@ -76,9 +76,8 @@ def test_value(penalty: Penalty) -> None:
         dataclasses.replace(penalty, weight=-0.1)
 
 
+@every(kind=KINDS, dtype=[torch.float64, torch.float32, torch.bfloat16, torch.float16])
 @every_penalty
-@every_kind
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
 def test_finite_and_never_in_half_precision(
     penalty: Penalty, kind: str, dtype: torch.dtype
 ) -> None:
@@ -95,16 +94,16 @@ def test_finite_and_never_in_half_precision(
         close(got.double(), ask(penalty, logits.detach().double(), labels), rtol=1e-5, atol=1e-4)
 
 
+@every(kind=KINDS)
 @every_penalty
-@every_kind
 def test_gradcheck(penalty: Penalty, kind: str) -> None:
     logits, labels = batch(kind)
     assert torch.autograd.gradcheck(lambda f: ask(penalty, f, labels), logits)
     assert torch.autograd.gradgradcheck(lambda f: ask(penalty, f, labels), logits)
 
 
+@every(kind=KINDS)
 @every_penalty
-@every_kind
 def test_weight_shift_and_permutation(penalty: Penalty, kind: str) -> None:
     logits, labels = batch(kind)
     got = ask(penalty, logits, labels)
@@ -138,9 +137,8 @@ def test_ignored_samples_count_nothing(penalty: Penalty) -> None:
         ask(penalty, broken, labels)
 
 
+@every(kind=KINDS, reduction=["none", "mean", "sum"])
 @every_penalty
-@every_kind
-@pytest.mark.parametrize("reduction", ["none", "mean", "sum"])
 def test_beside_cross_entropy_and_beside_a_prior(
     penalty: Penalty, kind: str, reduction: Any
 ) -> None:
@@ -176,8 +174,8 @@ def test_all_ignored_is_zero(penalty: Penalty) -> None:
     assert not torch.autograd.grad(loss, logits)[0].any()
 
 
+@every(kind=KINDS)
 @every_penalty
-@every_kind
 def test_autocast(penalty: Penalty, kind: str) -> None:
     logits, labels = batch(kind, torch.bfloat16)
     plain = call(criterion_of(penalty), logits, labels)
@@ -192,9 +190,8 @@ def test_autocast(penalty: Penalty, kind: str) -> None:
 def test_what_is_remembered_goes_on(penalty: Penalty) -> None:
     """A copy gives the same losses, over batches and ends of epochs; nothing of ignored ones."""
     criterion, copy = criterion_of(penalty), criterion_of(penalty)
-    kinds = ("indices", "ignored", "probabilities")
     for epoch in (1, 2):
-        for kind in kinds:
+        for kind in KINDS:
             call(criterion, *batch(kind), epoch=epoch, epochs=4)
         criterion.end_epoch()
     call(criterion, *batch("ignored"), epoch=3, epochs=4)
@@ -206,7 +203,7 @@ def test_what_is_remembered_goes_on(penalty: Penalty) -> None:
     close(dict(criterion.named_buffers()), before, rtol=0, atol=0, equal_nan=True)
     copy.load_state_dict(criterion.state_dict())
     for epoch in (3, 4):
-        for kind in kinds:
+        for kind in KINDS:
             of = batch(kind)
             one, other = (call(c, *of, epoch=epoch, epochs=4) for c in (criterion, copy))
             assert torch.equal(one, other)
@@ -215,8 +212,9 @@ def test_what_is_remembered_goes_on(penalty: Penalty) -> None:
     close(dict(copy.state_dict()), dict(criterion.state_dict()), rtol=0, atol=0, equal_nan=True)
 
 
-@every_penalty
-def test_compiles_in_one_graph(penalty: Penalty) -> None:
+@pytest.mark.parametrize("name", MADE)
+def test_compiles_in_one_graph(name: str) -> None:
+    penalty = penalties.found()[name](weight=0.7)
     counter = CompileCounter()
     plain, traced = criterion_of(penalty), criterion_of(penalty)
     try:

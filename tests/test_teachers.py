@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from properties import one_test_of_each
 from softprior import (
     EMATeacher,
     FrozenTeacher,
@@ -54,23 +55,26 @@ def stored(network: nn.Module) -> Teacher:
     return StoredTeacher(torch.randn(N, K, generator=torch.Generator().manual_seed(0)))
 
 
-SPECS: dict[str, TeacherSpec] = {
-    f"{name}{options or ''}": kind(**options)
+# What each file makes; a law is one test of each file.
+SPECS: dict[str, dict[str, TeacherSpec]] = {
+    name: {str(spec): spec for spec in [kind(), *(kind(**more) for more in GRID.get(name, []))]}
     for name, kind in teachers.found().items()
-    for options in [{}, *GRID.get(name, [])]
 }
-every_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-MAKERS: dict[str, Maker] = {
-    f"{name}{', ranks only' if ranks_only else ''}": from_spec(spec, ranks_only)
-    for name, spec in SPECS.items()
-    for ranks_only in (False, True)
+every_spec = one_test_of_each(SPECS, "spec")
+MAKERS: dict[str, dict[str, Maker]] = {
+    file: {
+        f"{name}{', ranks only' if ranks_only else ''}": from_spec(spec, ranks_only)
+        for name, spec in specs.items()
+        for ranks_only in (False, True)
+    }
+    for file, specs in SPECS.items()
 }
-MAKERS |= {
+BY_HAND: dict[str, Maker] = {
     "frozen": FrozenTeacher,
     "stored": stored,
-    "ema by hand": lambda network: EMATeacher(network, 0.5, warmup=False, buffers="copy"),
+    "ema": lambda network: EMATeacher(network, 0.5, warmup=False, buffers="copy"),
 }
-every_teacher = pytest.mark.parametrize("made", MAKERS.values(), ids=MAKERS)
+every_teacher = one_test_of_each({**MAKERS, "by hand": BY_HAND}, "made")
 close = torch.testing.assert_close
 
 
@@ -220,8 +224,8 @@ def test_a_spec_is_a_value(spec: TeacherSpec) -> None:
     assert records.from_record("teacher", stored, {}) == spec
 
 
-@every_spec
 @pytest.mark.parametrize("ranks_only", [False, True])
+@every_spec
 def test_what_a_spec_builds(spec: TeacherSpec, ranks_only: bool) -> None:
     """Twice the same, each on its own; one number per sample only where ranks are enough."""
     network = student()
