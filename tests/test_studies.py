@@ -58,6 +58,7 @@ def test_a_report_is_made_again_from_the_runs(everything: Path) -> None:
     assert (everything / "report.html").read_text() == page
 
 
+@pytest.mark.slow
 def test_studies_share_one_report_and_their_runs(
     everything: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -69,6 +70,7 @@ def test_studies_share_one_report_and_their_runs(
     assert list(results["studies"]) == sorted(STUDIES)
 
 
+@pytest.mark.slow
 def test_studies_run_on_any_data_set(tmp_path: Path) -> None:
     """One seed on small files of the shape of CIFAR, and the report beside that of digits."""
     data = cifar(tmp_path / "Small images", train=120, test=40)
@@ -87,6 +89,7 @@ def test_studies_run_on_any_data_set(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "report.html").read_text() == page
 
 
+@pytest.mark.slow
 def test_studies_run_on_any_network(tmp_path: Path) -> None:
     data, out = cifar(tmp_path / "Small", train=120, test=40), str(tmp_path / "out")
     words = ["--dataset", str(data), "--scale", "smoke", "--seeds", "1", "--out", out]

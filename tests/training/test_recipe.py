@@ -448,7 +448,7 @@ def test_a_stored_recipe_of_ones_own_is_a_plain_record(tmp_path: Path) -> None:
     assert shown == recipe
     assert shown.digest == recipe.digest
     assert shown.to_dict() == stored
-    assert method(shown).startswith("Mine")
+    assert method(shown).label.startswith("Mine")
     assert str(shown.model) == "mine_stored:network"
     with pytest.raises(ValueError, match="mine_stored:network is somebody's own and was not"):
         fit(shown, tmp_path / "runs")
@@ -469,7 +469,7 @@ def test_functions_that_carry_values_are_refused() -> None:
 
 
 def test_formats_of_before_are_named() -> None:
-    for old in ({"votes": "live"}, {"ema_decay": 0.999}, {"format": 1}):
+    for old in ({"confidence_penalty": 0.1}, {"ema_decay": 0.999}, {"format": 1}):
         with pytest.raises(OldFormatError, match="of another format than 2"):
             Recipe.from_dict(old)
 

@@ -48,6 +48,7 @@ def answers(sections: Sequence[Section]) -> list[Answer]:
 def sentence(claims: Sequence[Claim]) -> str:
     """How the claims came out, and by which numbers: those that hold first.
 
+    >>> from softprior.evidence import Verdict
     >>> works = Claim(text="It works.", verdict=Verdict("holds"), evidence="+1 [0, 2] (seeds: 5)")
     >>> sentence([works])
     'It works: +1 [0, 2] (seeds: 5).'

@@ -43,10 +43,10 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
 
 def half(recipe: Recipe) -> Recipe:
     """Half the images of each class and twice the epochs: as many steps, up to the last batch."""
-    dataset = str(recipe.dataset)
-    each = images.smallest_class(dataset, recipe.subset) // 2
-    classes = images.parse(recipe.subset).classes if recipe.subset else None
-    subset = images.Subset(classes, each).text
+    kept = images.parse(recipe.subset) if recipe.subset else images.Subset()
+    # A subset says how many there are: then a report is made of the runs without the data.
+    each = kept.per_class or images.smallest_class(str(recipe.dataset), recipe.subset)
+    subset = images.Subset(kept.classes, each // 2).text
     return replace(recipe, subset=subset, epochs=2 * recipe.epochs)
 
 
