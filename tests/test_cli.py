@@ -153,7 +153,13 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("words", ["list", "diagnose {}", "diagnose {} --json", "--help"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("diagnose {}", "--help"),
+        *(pytest.param(words, marks=pytest.mark.slow) for words in ("list", "diagnose {} --json")),
+    ],
+)
 def test_a_closed_pipe_is_no_error(words: str, predictions: Path) -> None:
     done = shell(f"softprior {words.format(predictions)} | sleep 0")
     # argparse itself swallows what goes wrong with printing help
@@ -161,7 +167,13 @@ def test_a_closed_pipe_is_no_error(words: str, predictions: Path) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("words", ["list", "diagnose {}", "fit --help"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "diagnose {}",
+        *(pytest.param(words, marks=pytest.mark.slow) for words in ("list", "fit --help")),
+    ],
+)
 def test_an_ascii_terminal(words: str, predictions: Path) -> None:
     done = shell(f"softprior {words.format(predictions)}", LC_ALL="C", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")
@@ -488,6 +500,7 @@ def _wait_for_runs(folder: Path, count: int, process: subprocess.Popen[str]) -> 
     raise AssertionError("no run was finished within five minutes")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("finished", [0, 1, 5])
 def test_kill_and_repeat_gives_what_an_undisturbed_study_gives(
     finished: int, undisturbed: dict[str, Any], tmp_path: Path

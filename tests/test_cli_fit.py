@@ -381,6 +381,7 @@ def test_lines_come_every_half_minute_and_at_the_end(
     ]
 
 
+@pytest.mark.slow
 def test_a_bar_on_a_terminal(tmp_path: Path) -> None:
     master, slave = pty.openpty()
     command = [sys.executable, "-m", "softprior.cli", "fit", "--epochs", "3", *PLAIN]
@@ -544,6 +545,7 @@ def test_a_missing_tensorboard_is_told_before_training(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_chain(tmp_path: Path) -> None:
     words = "--epochs 1 --generations 2 --processes 2 --checkpoint_minutes 5 --keep_blocks false"
     runs = trained(words, tmp_path)
