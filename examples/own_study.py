@@ -61,7 +61,7 @@ def show(runs: Sequence[Run]) -> Iterator[Claim | Table]:
     found = compare(by_method(runs))
     bold, *others = found.methods
     gaps = {f"over {m.label}": found.gap(bold, m, "accuracy") for m in others}
-    yield found.claim("The bold prior is the most accurate.", gaps, "accuracy", "higher")
+    yield found.claim_gaps("The bold prior is the most accurate.", gaps, "accuracy", "higher")
     yield found.levels("scores", "Test scores")
 
 

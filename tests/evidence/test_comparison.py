@@ -28,8 +28,9 @@ from softprior.studies._shared.scores import TEST, compare
 from softprior.training import Recipe, Run
 
 A, B, C = Method("a", "#111111", {"x": 1}), Method("b", "#222222", {"x": 2}), Method("c")
+ABOUT = "Test set; the last epoch."
 COLUMNS = {
-    "accuracy": Column(name="Accuracy", percent=True),
+    "accuracy": Column(name="Accuracy", percent=True, about=ABOUT),
     "nll": Column(name="NLL", unit="nats"),
 }
 
@@ -42,7 +43,7 @@ def comparison(**rows: list[float]) -> Comparison:
         }
         for name, values in rows.items()
     }
-    return Comparison(results, COLUMNS, "Test set; the last epoch.")
+    return Comparison(results, COLUMNS)
 
 
 values = st.lists(st.floats(-10, 10), min_size=3, max_size=3)
@@ -62,10 +63,22 @@ def test_gaps_are_antisymmetric_and_add_up(a: list[float], b: list[float], c: li
     assert mean == pytest.approx([(x + y) / 2 for x, y in zip(a, b, strict=True)], abs=1e-12)
 
 
+@given(values, values, values)
+def test_gaps_of_gaps(a: list[float], b: list[float], c: list[float]) -> None:
+    """Relative to a reference, gaps are those of before less the references' own."""
+    found = comparison(a=a, b=b, c=c)
+    plain = found.relative_to(C)
+    assert plain.values(C, "accuracy") == [0, 0, 0]
+    assert plain.gap(A, B, "nll").mean == pytest.approx(found.gap(A, B, "nll").mean, abs=1e-9)
+    own = found.relative_to(lambda method: C if method == A else A)
+    wanted = [(x - z) - (y - x) for x, y, z in zip(a, b, c, strict=True)]
+    assert own.gap(A, B, "accuracy").mean == pytest.approx(sum(wanted) / 3, abs=1e-9)
+
+
 def test_seeds_must_match() -> None:
     results = {A: {0: Result({"accuracy": 1.0})}, B: {1: Result({"accuracy": 1.0})}}
     with pytest.raises(ValueError, match=r"b has seeds \[1\], and a \[0\]: differences are paired"):
-        Comparison(results, COLUMNS, "")
+        Comparison(results, COLUMNS)
 
 
 def test_methods_are_found_by_their_facts() -> None:
@@ -91,23 +104,6 @@ def test_tables_hold_what_the_comparison_says() -> None:
     assert gaps.caption.startswith(PAIRED)
     own = found.differences("k", "T", lambda m: A if m == B else C)
     assert [(row[0], row[1]) for row in own.rows] == [("b", found.gap(B, A, "accuracy"))]
-
-
-def test_across_has_a_column_for_each_value() -> None:
-    at = {v: [Method(name, facts={"v": v, "first": name == "a"}) for name in "ab"] for v in (1, 2)}
-    results = {
-        m: {s: Result({"accuracy": 0.1 * v * (1 + (m.label == "b")) + 0.01 * s}) for s in range(2)}
-        for v, of in at.items()
-        for m in of
-    }
-    found = Comparison(results, COLUMNS, "")
-    shown = {1: "one", 2: "two"}
-    table = found.across("k", "T", "accuracy", shown, "v")
-    assert [c.name for c in table.columns] == ["Method", "one", "two"]
-    assert table.rows[1][2] == found.measured(at[2][1], "accuracy")
-    gaps = found.across("k", "T", "accuracy", shown, "v", lambda m: bool(m["first"]))
-    (row,) = gaps.rows
-    assert row == ("b", *(found.gap(at[v][1], at[v][0], "accuracy") for v in (1, 2)))
 
 
 # --- image by image --------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from softprior.evidence import Claim, Column, Comparison, Figure, Method, Result
 from softprior.studies import Scale, amount
 from softprior.studies._shared import recipes as shared
 from softprior.studies._shared.methods import named
+from softprior.studies._shared.scores import VALIDATION_ACCURACY, compare
 from softprior.studies.amount import SMOOTHINGS, asked, averaged, chosen, grouped
 from softprior.training import Recipe
 
@@ -107,7 +108,7 @@ def test_mean_over_the_amounts_is_the_mean_of_the_gaps() -> None:
     plain = Method("plain")
     rows = dict(zip([*ours, *theirs, plain], [*values[0], *values[1], values[2][0]], strict=True))
     results = {m: {s: Result({"a": v}) for s, v in enumerate(of)} for m, of in rows.items()}
-    found = Comparison(results, {"a": Column(name="A")}, "")
+    found = Comparison(results, {"a": Column(name="A")})
     whole = averaged(found)
     mine, others, alone = whole.methods
     gaps = [found.gap(m, t, "a").mean for m, t in zip(ours, theirs, strict=True)]
@@ -123,7 +124,8 @@ def test_the_best_amount_is_validations_and_the_smallest_of_equals() -> None:
         return 0.9 if peaks.get(name) == ε else 0.6
 
     of = runs(lambda _, ε: 0.3 + ε, validation)
-    best = {label: m["amount"] for label, m in chosen(grouped(of)).items()}  # type: ignore[arg-type]
+    validated = compare(grouped(of), {"accuracy": VALIDATION_ACCURACY})  # type: ignore[arg-type]
+    best = {label: m["amount"] for label, m in chosen(validated).items()}
     assert CE not in best
     assert (best[LS], best[SD], best["Beta (EMA)"]) == (0.20, 0.10, 0.05)
     items = shown(of)

@@ -12,8 +12,8 @@ from softprior import diagnostics
 from softprior.evidence import Claim, Table
 from softprior.studies import Scale, calibration
 from softprior.studies._shared.methods import named
-from softprior.studies._shared.scores import result
-from softprior.studies.calibration import CONVENTIONS, PROPER, SELECTIVE, scaled
+from softprior.studies._shared.scores import result, scaled
+from softprior.studies.calibration import CONVENTIONS, PROPER, SELECTIVE
 from softprior.training import Recipe
 
 SMOKE = Scale(name="smoke", seeds=3)

@@ -41,7 +41,7 @@ def made(*seeds: tuple[list[float], list[float]]) -> Chains:
         m: {s: scores(a[k], u[k]) for s, (a, u) in enumerate(seeds)}
         for k, m in enumerate(generations_)
     }
-    found = Comparison(results, columns, "")
+    found = Comparison(results, columns)
     return Chains(generations_, [], found, found, found)
 
 

@@ -9,9 +9,19 @@ import torch
 from torch import Tensor
 
 from softprior import TeacherPrior
-from softprior.evidence import Claim, Difference, Measured, Table
+from softprior.evidence import (
+    Claim,
+    Column,
+    Comparison,
+    Difference,
+    Measured,
+    Method,
+    Result,
+    Table,
+)
 from softprior.studies import Scale, noise
 from softprior.studies.noise.samples import auroc, of_samples
+from softprior.studies.noise.settings import across
 from softprior.training import Recipe
 
 SMOKE = Scale(name="smoke", seeds=2)
@@ -149,6 +159,28 @@ def test_tables_pair_by_seed_and_leave_the_teacher_out() -> None:
     assert all(isinstance(cell, Measured) for cell in taken)
     means = [cell.mean for cell in taken if isinstance(cell, Measured)]
     assert means[2] / means[0] == pytest.approx(2)  # w = 1.2 and 0.6
+
+
+def test_across_has_a_column_for_each_value() -> None:
+    at = {
+        share: [
+            Method(name, facts={"noise": ("pair", share), "family": family})
+            for name, family in (("a", "none"), ("b", "beta"))
+        ]
+        for share in (0.2, 0.4)
+    }
+    results = {
+        m: {s: Result({"accuracy": share * (1 + (m.label == "b")) + 0.01 * s}) for s in range(2)}
+        for share, of in at.items()
+        for m in of
+    }
+    found = Comparison(results, {"accuracy": Column(name="Accuracy")})
+    table = across(found, "k", "T", "accuracy", "")
+    assert [c.name for c in table.columns] == ["Method", "pair 20 %", "pair 40 %"]
+    assert table.rows[1][2] == found.measured(at[0.4][1], "accuracy")
+    gaps = across(found, "k", "T", "accuracy", "", differences=True)
+    (row,) = gaps.rows
+    assert row == ("b", *(found.gap(of[1], of[0], "accuracy") for of in at.values()))
 
 
 def test_one_seed_is_enough_to_show() -> None:

@@ -148,7 +148,7 @@ def made(
     at = {students[t]: dict.fromkeys(range(8), softened(t)) for t in diversity}
     of = {name: score.column for name, score in SCORES.items()}
     columns: dict[str, Column] = {name: score.column for name, score in SOFTENED.items()}
-    return Found(Comparison(networks, of, ""), Comparison(at, columns, ""))
+    return Found(Comparison(networks, of), Comparison(at, columns))
 
 
 def claims_of(given: Found, monkeypatch: pytest.MonkeyPatch) -> list[Claim]:
@@ -215,9 +215,9 @@ def test_gain_per_doubling() -> None:
 def test_highest_takes_the_first_of_equals() -> None:
     rows = {Method("1"): [0.5, 0.7], Method("2"): [0.6, 0.6], Method("4"): [0.6, 0.5]}
     results = {m: {s: Result({"a": v}) for s, v in enumerate(of)} for m, of in rows.items()}
-    found = Comparison(results, {"a": Column(name="A")}, "")
-    assert measures.highest(found, found.methods, "a").label == "1"
-    assert measures.highest(found, found.methods, "a", sign=-1).label == "4"
+    found = Comparison(results, {"a": Column(name="A")})
+    assert found.highest(found.methods, "a").label == "1"
+    assert found.highest(found.methods, "a", sign=-1).label == "4"
 
 
 def test_teacher_of_the_students_is_shared_by_the_studies() -> None:

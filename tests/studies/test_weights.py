@@ -105,7 +105,7 @@ def test_same_smoothing_goes_seed_by_seed() -> None:
     accuracies = {low: (0.5, 0.9), high: (0.7, 0.8), ours: (0.1, 0.1)}
     results = {m: {s: Result({"a": v}) for s, v in enumerate(of)} for m, of in accuracies.items()}
     smoothing = {low: [0.1, 0.1], high: [0.2, 0.2], ours: [0.15, 0.12]}
-    found = weights.same_smoothing(Comparison(results, {"a": Column(name="A")}, ""), smoothing)
+    found = weights.same_smoothing(Comparison(results, {"a": Column(name="A")}), smoothing)
     assert [found[seed].scores["a"] for seed in (0, 1)] == pytest.approx([0.6, 0.88])
 
 

@@ -12,7 +12,7 @@ from softprior.evidence.claims import Claim, Differences, Direction
 from softprior.evidence.curve_figure import Level, Panel, Series
 from softprior.evidence.results import Method, Result, Results
 from softprior.evidence.statistics import Interval, t_interval
-from softprior.evidence.tables import INTERVALS, Cell, Column, Difference, Measured, Table, notes
+from softprior.evidence.tables import INTERVALS, Column, Difference, Measured, Table, notes
 
 Reference: TypeAlias = Method | Callable[[Method], Method]  # one for all, or each its own
 
@@ -24,12 +24,10 @@ class Comparison:
     Attributes:
         results: by method, in the order of tables, then by seed; every method has every seed.
         columns: by score: how it is shown, and measured.
-        about: what was measured, for captions: which part of the data, which epoch.
     """
 
     results: Results
     columns: Mapping[str, Column]
-    about: str
 
     def __post_init__(self) -> None:
         for method, of in self.results.items():
@@ -49,6 +47,11 @@ class Comparison:
     def seeds(self) -> list[int]:
         return list(next(iter(self.results.values()))) if self.results else []
 
+    @property
+    def about(self) -> str:
+        """What was measured, for captions: of every score the part of the data and the epoch."""
+        return " ".join(dict.fromkeys(c.about for c in self.columns.values() if c.about))
+
     def where(self, **facts: Any) -> list[Method]:
         """The methods of which all these facts are true."""
         return [m for m in self.methods if facts.items() <= m.facts.items()]
@@ -59,6 +62,10 @@ class Comparison:
         if len(found) != 1:
             raise ValueError(f"{len(found)} methods with {facts}, wanted one: {self.methods}")
         return found[0]
+
+    def without(self, *methods: Method) -> list[Method]:
+        """The other methods."""
+        return [m for m in self.methods if m not in methods]
 
     def only(self, methods: Iterable[Method], scores: Iterable[str] | None = None) -> Comparison:
         """Some of the methods, and of the scores."""
@@ -96,13 +103,38 @@ class Comparison:
         """``method`` minus ``reference``, seed by seed."""
         return Difference.paired(self.values(method, score), self.values(reference, score))
 
-    def gaps(self, methods: Iterable[Method], reference: Method, score: str) -> Differences:
-        """Each of the methods minus the reference, by label."""
-        return {m.label: self.gap(m, reference, score) for m in methods}
+    def relative_to(self, reference: Reference) -> Comparison:
+        """Every score minus that of the reference, seed by seed: gaps of it are gaps of gaps."""
+        partner = own_partner(reference)
+
+        def minus(method: Method, seed: int) -> Result:
+            ours, theirs = (self.results[m][seed].scores for m in (method, partner(method)))
+            return Result({name: ours[name] - theirs[name] for name in self.columns})
+
+        return replace(
+            self, results={m: {s: minus(m, s) for s in self.seeds} for m in self.methods}
+        )
+
+    def highest(self, methods: Iterable[Method], score: str, sign: int = 1) -> Method:
+        """The method with the highest mean (lowest, where sign is -1); of equal ones the first."""
+        return max(methods, key=lambda m: sign * fmean(self.values(m, score)))
 
     # ------------------------------------------------------------------ claims
 
     def claim(
+        self,
+        text: str,
+        methods: Iterable[Method],
+        reference: Method,
+        score: str,
+        direction: Direction,
+        answers: tuple[str, ...] = (),
+    ) -> Claim:
+        """A claim that each of the methods is higher, or lower, than the reference."""
+        gaps = {m.label: self.gap(m, reference, score) for m in methods}
+        return self.claim_gaps(text, gaps, score, direction, answers)
+
+    def claim_gaps(
         self,
         text: str,
         differences: Differences,
@@ -110,7 +142,7 @@ class Comparison:
         direction: Direction,
         answers: tuple[str, ...] = (),
     ) -> Claim:
-        """A claim about differences in a score: see :func:`softprior.evidence.claims.claim`."""
+        """A claim about any differences in a score, by the names that the evidence gives them."""
         return claims.claim(text, differences, direction, self.columns[score], answers)
 
     # ------------------------------------------------------------------ tables
@@ -129,9 +161,7 @@ class Comparison:
         return Table(
             key=key,
             title=title,
-            caption=_sentences(
-                "Mean ± standard deviation over seeds.", self.about, notes(columns), note
-            ),
+            caption=sentences(LEVELS, self.about, notes(columns), note),
             columns=(Column(name=first), *(facts or {}).values(), *columns),
             rows=[
                 (*m.cells(facts), *(self.measured(m, score) for score in self.columns))
@@ -150,63 +180,20 @@ class Comparison:
         note: str = "",
     ) -> Table:
         """Every other method minus the reference, or minus the reference of its own."""
-        partner = reference if callable(reference) else (lambda method: reference)
+        partner = own_partner(reference)
         columns = list(self.columns.values())
         pairs = [(m, partner(m)) for m in self.methods]
         references = {theirs for _, theirs in pairs}
         return Table(
             key=key,
             title=title,
-            caption=_sentences(PAIRED, self.about, notes(columns), note, INTERVALS),
+            caption=sentences(PAIRED, self.about, notes(columns), note, INTERVALS),
             columns=(Column(name=first), *(facts or {}).values(), *columns),
             rows=[
                 (*m.cells(facts), *(self.gap(m, theirs, score) for score in self.columns))
                 for m, theirs in pairs
                 if m not in references
             ],
-        )
-
-    def across(
-        self,
-        key: str,
-        title: str,
-        score: str,
-        headings: Mapping[Any, str],
-        fact: str,
-        reference: Callable[[Method], bool] | None = None,
-        note: str = "",
-    ) -> Table:
-        """One score of each label, a column for each value of a fact; or its differences to the
-        method of which ``reference`` is true, at the same value."""
-        column = self.columns[score]
-        labels = list(dict.fromkeys(m.label for m in self.methods))
-
-        def at(label: str, value: Any) -> Method:
-            return next(m for m in self.where(**{fact: value}) if m.label == label)
-
-        def cell(label: str, value: Any) -> Cell:
-            if reference is None:
-                return self.measured(at(label, value), score)
-            theirs = next(m for m in self.where(**{fact: value}) if reference(m))
-            return self.gap(at(label, value), theirs, score)
-
-        shown = [
-            label
-            for label in labels
-            if reference is None or not reference(at(label, next(iter(headings))))
-        ]
-        how = "Mean ± standard deviation over seeds." if reference is None else PAIRED
-        return Table(
-            key=key,
-            title=title,
-            caption=_sentences(
-                how, self.about, notes([column]), note, "" if reference is None else INTERVALS
-            ),
-            columns=(
-                Column(name="Method"),
-                *(replace(column, name=heading) for heading in headings.values()),
-            ),
-            rows=[(label, *(cell(label, value) for value in headings)) for label in shown],
         )
 
     # ------------------------------------------------------------------ curves
@@ -218,51 +205,59 @@ class Comparison:
         xlabel: str,
         *,
         reference: Callable[[Method], Method] | None = None,
+        series: Callable[[Method], str] = lambda method: method.label,
         x: Callable[[float], float] = lambda value: value,
         **options: Any,
     ) -> Panel:
-        """A score over a fact: a curve for each label; what lacks the fact is a level.
+        """A score over a fact.
 
-        With ``reference`` its paired differences to each method's own reference.
+        Args:
+            over: the fact; what lacks it is a level.
+            reference: draw paired differences to each method's own reference instead.
+            series: the curve, or level, that a method belongs to.
+            x: where a value of the fact stands.
+            options: of the :class:`.Panel`.
         """
         column = self.columns[score]
-        series: dict[str, Series] = {}
+        found: dict[str, Series] = {}
         levels: list[Level] = []
-
-        def interval(method: Method) -> Interval:
-            if reference is not None:
-                found = self.gap(method, reference(method), score).interval
-            else:
-                found = t_interval(self.values(method, score))
-            return Interval(*(column.factor * value for value in found))
-
         for method in self.methods:
-            if reference is not None and method == reference(method):
+            if reference is None:
+                interval = t_interval(self.values(method, score))
+            elif method != (theirs := reference(method)):
+                interval = self.gap(method, theirs, score).interval
+            else:
                 continue
-            if over not in method.facts:
-                levels.append(Level(method.label, method.colour, interval(method)))
-                continue
-            curve = series.setdefault(method.label, Series(method.label, method.colour, []))
-            curve.points.append((x(method[over]), interval(method)))
-        for curve in series.values():
+            interval = Interval(*(column.factor * value for value in interval))
+            name = series(method)
+            if over in method.facts:
+                curve = found.setdefault(name, Series(name, method.colour, []))
+                curve.points.append((x(method[over]), interval))
+            else:
+                levels.append(Level(name, method.colour, interval))
+        for curve in found.values():
             curve.points.sort()
-        unit = "points" if column.percent else column.unit
-        ylabel = column.axis if reference is None else f"Δ {column.name}, {unit}"
         return Panel(
-            ylabel=ylabel,
+            ylabel=column.axis if reference is None else column.gap_axis,
             xlabel=xlabel,
-            series=list(series.values()),
+            series=list(found.values()),
             levels=levels,
             zero=reference is not None,
             **options,
         )
 
 
+def own_partner(reference: Reference) -> Callable[[Method], Method]:
+    """What each method is compared with."""
+    return reference if callable(reference) else lambda method: reference
+
+
+LEVELS = "Mean ± standard deviation over seeds."
 PAIRED = (
     "Mean paired difference over seeds (same split, order and initialisation) with its 95 % t "
     "interval."
 )
 
 
-def _sentences(*parts: str) -> str:
+def sentences(*parts: str) -> str:
     return " ".join(part for part in parts if part)

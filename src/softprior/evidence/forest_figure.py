@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from softprior.evidence.comparison import Comparison, Reference
+from softprior.evidence.comparison import Comparison, Reference, own_partner
 from softprior.evidence.figure import Figure
 from softprior.evidence.palette import MUTED
 from softprior.evidence.results import Method
@@ -38,16 +38,15 @@ def forest(
         scores: a panel for each.
     """
     columns = [comparison.columns[score] for score in scores]
-
-    def gaps(method: Method, reference: Reference) -> dict[str, Difference]:
-        theirs = reference(method) if callable(reference) else reference
-        return {score: comparison.gap(method, theirs, score) for score in scores}
-
     rows: list[_Row] = []
+    data: dict[str, dict[str, Mapping[str, Difference]]] = {}
     for heading, (reference, methods) in groups.items():
+        partner, data[heading] = own_partner(reference), {}
         rows.append(_Row(heading))
         for method in methods:
-            rows.append(_Row(method.label, method.colour, gaps(method, reference)))
+            gaps = {score: comparison.gap(method, partner(method), score) for score in scores}
+            data[heading][method.label] = gaps
+            rows.append(_Row(method.label, method.colour, gaps))
 
     def draw(axes: Sequence[Any]) -> None:
         for at, (ax, score, column) in enumerate(zip(axes, scores, columns, strict=True)):
@@ -64,8 +63,7 @@ def forest(
             else:
                 for tick, row in zip(ax.get_yticklabels(), rows, strict=True):
                     tick.set_fontweight("bold" if row.gaps is None else "normal")
-            unit = "points" if column.percent else column.unit
-            ax.set_xlabel(f"Δ {column.name}, {unit}" if unit else f"Δ {column.name}")
+            ax.set_xlabel(column.gap_axis)
 
     return Figure(
         key=key,
@@ -76,10 +74,7 @@ def forest(
         alt="For each variant a point and a bar, left or right of a line at zero: its difference "
         f"to the reference in {' and in '.join(column.name for column in columns)}.",
         draw=draw,
-        data={
-            heading: {method.label: gaps(method, reference) for method in methods}
-            for heading, (reference, methods) in groups.items()
-        },
+        data=data,
         panels=len(scores),
         size=(7.8, 0.6 + 0.27 * len(rows)),
     )

@@ -92,6 +92,7 @@ class Column:
         better: which end of it is good.
         unit: of its numbers, such as nats; percent has its own.
         notes: how it is measured, in sentences for the caption.
+        about: on what: which part of the data, which epoch; a sentence for the caption.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Column:
     better: Literal["high", "low", None] = None
     unit: str = ""
     notes: tuple[str, ...] = ()
+    about: str = ""
 
     def named(self, name: str) -> Column:
         """The same under another heading."""
@@ -113,8 +115,12 @@ class Column:
     @property
     def axis(self) -> str:
         """Name and unit, for an axis."""
-        unit = "%" if self.percent else self.unit
-        return f"{self.name}, {unit}" if unit else self.name
+        return _with_unit(self.name, "%" if self.percent else self.unit)
+
+    @property
+    def gap_axis(self) -> str:
+        """The same for differences: those of percent are in points."""
+        return _with_unit(f"Δ {self.name}", "points" if self.percent else self.unit)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +132,10 @@ class Table:
     caption: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
+
+
+def _with_unit(name: str, unit: str) -> str:
+    return f"{name}, {unit}" if unit else name
 
 
 def notes(columns: Sequence[Column]) -> str:

@@ -15,10 +15,8 @@ Expected: on digits label smoothing is the most accurate at every amount (by 0.6
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import fmean
 from typing import Any
 
-from softprior import diagnostics
 from softprior.evidence import (
     Claim,
     Column,
@@ -33,7 +31,7 @@ from softprior.evidence import (
 from softprior.evidence.claims import Direction, claim_everywhere
 from softprior.studies._shared.methods import by_method, named
 from softprior.studies._shared.recipes import Scale, amount, base, methods, penalised
-from softprior.studies._shared.scores import compare
+from softprior.studies._shared.scores import VALIDATION_ACCURACY, compare
 from softprior.studies._shared.training_set import training_summary
 from softprior.training import Recipe, Run
 
@@ -94,22 +92,19 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     groups = grouped(runs)
     found = compare(groups)
     ce = found.the(family="none")
-    best = chosen(groups)
-    yield from _claims(found, best)
+    best = chosen(compare(groups, {"accuracy": VALIDATION_ACCURACY}))
     alike = _at_its_amount(found)
+    smoothed = found.only(found.without(ce))
+    yield from _claims(found, best)
 
-    def over(scores: Sequence[str], against: bool) -> list[Panel]:
-        shown = found.only([m for m in found.methods if m != ce]) if against else found
-        options: dict[str, Any] = {"reference": alike} if against else {}
-        return [
-            shown.panel(s, "amount", "Taken from the label, %", x=lambda ε: 100 * ε, **options)
-            for s in scores
-        ]
+    def panels(of: Comparison, scores: Sequence[str], **options: Any) -> list[Panel]:
+        xlabel = "Taken from the label, %"
+        return [of.panel(s, "amount", xlabel, x=lambda ε: 100 * ε, **options) for s in scores]
 
     yield curves(
         "curves",
         "Each score against the amount of smoothing",
-        over(("accuracy", "nll", "ece", "scaled_nll"), False),
+        panels(found, ("accuracy", "nll", "ece", "scaled_nll")),
         caption=f"{found.about} Mean over seeds. ECE: 20 equal-width bins; scaled: after "
         "temperature scaling on the validation set.",
         alt="Four panels over the amount of smoothing: accuracy, NLL, ECE and scaled NLL of each "
@@ -121,7 +116,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     yield curves(
         "gaps",
         f"Difference to {ls} at the same amount",
-        over(("accuracy", "ece"), True),
+        panels(smoothed, ("accuracy", "ece"), reference=alike),
         caption=f"{found.about} Mean paired difference over seeds, not corrected for the number of "
         f"comparisons. Line at zero: {ls}.",
         alt=f"Two panels over the amount of smoothing: difference of each method to {ls} in "
@@ -140,8 +135,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     yield found.differences(
         "over_cross_entropy", f"Difference to {ce.label} at every amount", ce, facts=AMOUNT
     )
-    smoothed = [m for m in found.methods if m != ce]
-    yield found.only(smoothed).differences(
+    yield smoothed.differences(
         "over_label_smoothing", f"Difference to {ls} at every amount", alike, facts=AMOUNT
     )
     yield training_summary(
@@ -161,22 +155,16 @@ def shown(ε: float) -> str:
     return f"{100 * ε:g} %"
 
 
-def chosen(groups: Mapping[Method, Sequence[Run]]) -> dict[str, Method]:
+def chosen(validated: Comparison) -> dict[str, Method]:
     """Each label at the amount with the highest mean validation accuracy; of equals the smallest.
 
     One for all seeds, and no test sample has a say in it.
     """
-    accuracy = {
-        method: fmean(diagnostics.accuracy(*run.predictions("validation")) for run in of)
-        for method, of in groups.items()
-    }
-    best: dict[str, Method] = {}
-    for method in groups:  # by rising amount
-        if "amount" not in method.facts:
-            continue
-        if method.label not in best or accuracy[method] > accuracy[best[method.label]]:
-            best[method.label] = method
-    return best
+    by_label: dict[str, list[Method]] = {}
+    for method in validated.methods:  # by rising amount
+        if "amount" in method.facts:
+            by_label.setdefault(method.label, []).append(method)
+    return {label: validated.highest(of, "accuracy") for label, of in by_label.items()}
 
 
 def averaged(found: Comparison) -> Comparison:
@@ -196,8 +184,7 @@ def _at_its_amount(found: Comparison) -> Callable[[Method], Method]:
 def _claims(found: Comparison, best: Mapping[str, Method]) -> Iterable[Claim]:
     over_all = averaged(found)
     ce, smoothing = over_all.the(family="none"), over_all.the(family="uniform")
-    regularised = [m for m in over_all.methods if m != ce]
-    specific = [m for m in regularised if m["family"] in ("teacher", "beta")]
+    regularised, specific = over_all.without(ce), over_all.where(specific=True)
     every, ours = "every regulariser", "self-distillation and Beta smoothing"
     questions: list[tuple[str, list[Method], Method, str, Direction]] = [
         (f"{every} is more accurate than {ce.label}.", regularised, ce, "accuracy", "higher"),
@@ -218,14 +205,15 @@ def _claims(found: Comparison, best: Mapping[str, Method]) -> Iterable[Claim]:
         yield claim_everywhere(f"At every amount {text}", gaps, direction, column, "amounts")
         yield over_all.claim(
             f"On average over the amounts {text}",
-            over_all.gaps(methods_, reference, score),
+            methods_,
+            reference,
             score,
             direction,
             () if reference == ce else ("RQ3",) if score == "accuracy" else ("RQ4",),
         )
     theirs = best[smoothing.label]
     against = shown(theirs["amount"])
-    yield found.claim(
+    yield found.claim_gaps(
         f"Each at its best amount by validation accuracy, {ours} are more accurate on the test "
         f"set than {smoothing.label}.",
         {
@@ -240,13 +228,14 @@ def _claims(found: Comparison, best: Mapping[str, Method]) -> Iterable[Claim]:
     yield over_all.claim(
         f"On average over the amounts, after temperature scaling, {every} has a lower NLL than "
         f"{ce.label}.",
-        over_all.gaps(regularised, ce, "scaled_nll"),
+        regularised,
+        ce,
         "scaled_nll",
         "lower",
     )
     amounts = [m["amount"] for m in found.where(family="uniform")]
     least, most = min(amounts), max(amounts)
-    yield found.claim(
+    yield found.claim_gaps(
         "The more is taken from the label, the worse calibrated before scaling: a higher ECE at "
         f"{shown(most)} than at {shown(least)}.",
         {

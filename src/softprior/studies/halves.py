@@ -17,7 +17,6 @@ from softprior.evidence import (
     Claim,
     Column,
     Comparison,
-    Difference,
     Figure,
     Method,
     Table,
@@ -60,9 +59,6 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     found = compare(by_method(runs, variant))
     halves = found.where(share=0.5)
 
-    def whole(method: Method) -> Method:
-        return method.but(share=1.0)
-
     yield from _claims(found)
     side_by_side = [m for w in found.where(share=1.0) for m in (w, w.but(share=0.5))]
     yield found.only(side_by_side).levels("levels", "All images and half of them", facts=SHARE)
@@ -92,22 +88,25 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     )
 
 
-def _claims(found: Comparison) -> Iterable[Claim]:
-    def cost(method: Method) -> list[float]:
-        pairs = (found.values(m, "accuracy") for m in (method, method.but(share=1.0)))
-        return [ours - theirs for ours, theirs in zip(*pairs, strict=True)]
+def whole(method: Method) -> Method:
+    """The same method on all images."""
+    return method.but(share=1.0)
 
+
+def _claims(found: Comparison) -> Iterable[Claim]:
     halves = found.where(share=0.5)
-    ce = found.the(share=0.5, family="none")
-    yield found.claim(
+    costs = found.relative_to(whole).only(halves)
+    ce = costs.the(family="none")
+    yield found.claim_gaps(
         "Half the images cost every method accuracy.",
-        {m.label: found.gap(m, m.but(share=1.0), "accuracy") for m in halves},
+        {m.label: found.gap(m, whole(m), "accuracy") for m in halves},
         "accuracy",
         "lower",
     )
-    yield found.claim(
+    yield costs.claim(
         f"They cost every regulariser less than {ce.label}.",
-        {m.label: Difference.paired(cost(m), cost(ce)) for m in halves if m != ce},
+        costs.without(ce),
+        ce,
         "accuracy",
         "higher",
     )

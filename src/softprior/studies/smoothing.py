@@ -41,8 +41,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     other: Selection = "last" if decisive == "best" else "best"
     found, beside = compare(groups, epoch=decisive), compare(groups, epoch=other)
     ce, ls = found.the(family="none"), found.the(family="uniform")
-    regularised = [m for m in found.methods if m != ce]
-    specific = [m for m in found.methods if m["family"] in ("teacher", "beta")]
+    regularised, specific = found.without(ce), found.where(specific=True)
     yield from _claims(found)
     yield found.levels(f"levels_{decisive}", f"Test set, {EPOCHS[decisive]}")
     yield _differences(decisive, found, decisive)
@@ -65,7 +64,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
         "one sample.",
     )
     predictions = {m: [run.predictions("test") for run in of] for m, of in groups.items()}
-    which = about(runs, [ACCURACY])
+    which = about(runs, ACCURACY)
     yield reliability_figure({"": predictions}, which)
     yield confidences_figure(predictions, which)
 
@@ -78,39 +77,43 @@ def _differences(key: str, found: Comparison, epoch: Selection) -> Table:
 
 def _claims(found: Comparison) -> Iterable[Claim]:
     ce, ls = found.the(family="none"), found.the(family="uniform")
-    regularised = [m for m in found.methods if m != ce]
+    regularised, specific = found.without(ce), found.where(specific=True)
     distilled, ranked = found.where(family="teacher"), found.where(family="beta")
-    specific = [m for m in found.methods if m in (*distilled, *ranked)]
     yield found.claim(
         f"Every regulariser is more accurate than {ce.label}.",
-        found.gaps(regularised, ce, "accuracy"),
+        regularised,
+        ce,
         "accuracy",
         "higher",
     )
     yield found.claim(
         f"Self-distillation is more accurate than {ls.label}.",
-        found.gaps(distilled, ls, "accuracy"),
+        distilled,
+        ls,
         "accuracy",
         "higher",
         ("RQ3",),
     )
     yield found.claim(
         f"Beta smoothing is more accurate than {ls.label}.",
-        found.gaps(ranked, ls, "accuracy"),
+        ranked,
+        ls,
         "accuracy",
         "higher",
         ("RQ3", "RQ4"),
     )
     yield found.claim(
         f"Self-distillation and Beta smoothing have a lower ECE (20 bins) than {ls.label}.",
-        found.gaps(specific, ls, "ece"),
+        specific,
+        ls,
         "ece",
         "lower",
         ("RQ4",),
     )
     yield found.claim(
         f"After temperature scaling, every regulariser has a lower NLL than {ce.label}.",
-        found.gaps(regularised, ce, "scaled_nll"),
+        regularised,
+        ce,
         "scaled_nll",
         "lower",
     )

@@ -179,20 +179,20 @@ def _sweep(
     caption: str,
 ) -> Figure:
     """Self-distillation over one of its weights; what is no such variant is a diamond."""
-    results = {
-        m if m.facts.keys() & {"reference", "map"} else m.but("self-distillation"): of
-        for m, of in found.results.items()
-    }
-    merged = replace(found, results=results)
+    beside = [m for m in found.methods if m.facts.keys() & {"reference", "map"}]
+
+    def series(method: Method) -> str:
+        return method.label if method in beside else "self-distillation"
+
     return curves(
         key,
         title,
-        [merged.panel(score, over, xlabel) for score in scores],
+        [found.panel(score, over, xlabel, series=series) for score in scores],
         caption=f"{caption} {found.about} Mean over seeds. "
         f"{notes([found.columns[score] for score in scores])}",
         alt=f"{len(scores)} panels over {xlabel.lower()}: "
         f"{', '.join(found.columns[score].name for score in scores)} of self-distillation"
-        + (" and, as diamonds, of what it is compared with." if len(results) > 3 else "."),
+        + (" and, as diamonds, of what it is compared with." if beside else "."),
         size=(8.8, 2.8),
     )
 
@@ -201,14 +201,14 @@ def _claims(found: Comparison, equal: Method) -> Iterable[Claim]:
     plain, map_weights = found.the(plain=True), found.the(map=True)
     alone = next(m for m in found.methods if m.facts.get("label_weight") == 0)
     hot = [m for m in found.methods if m.facts.get("student_T", 1.0) != 1.0]
-    yield found.claim(
+    yield found.claim_gaps(
         f"At the same average smoothing, teacher probabilities beside the label ({plain.label}) "
         f"give a more accurate student than alone ({alone.label}).",
         {"difference": found.gap(plain, alone, "accuracy")},
         "accuracy",
         "higher",
     )
-    yield found.claim(
+    yield found.claim_gaps(
         "At the same average smoothing, MAP weights give a more accurate student than none.",
         {"difference": found.gap(map_weights, equal, "accuracy")},
         "accuracy",
@@ -217,7 +217,8 @@ def _claims(found: Comparison, equal: Method) -> Iterable[Claim]:
     for score, more in (("ece", ""), ("scaled_ece", ", also after temperature scaling")):
         yield found.claim(
             f"A temperature on the student's logits raises the ECE{more}.",
-            found.gaps(hot, plain, score),
+            hot,
+            plain,
             score,
             "higher",
         )

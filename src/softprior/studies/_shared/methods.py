@@ -23,17 +23,20 @@ def method(recipe: Recipe) -> Method:
 
     * ``name``: what stands before the first comma;
     * ``family``: the short name of the prior, or of the penalty where there is no prior; "none"
-      for cross-entropy, "own" for somebody's own.
+      for cross-entropy, "own" for somebody's own;
+    * ``specific``: whether its targets differ from image to image (Beta smoothing,
+      self-distillation).
 
     >>> from softprior import BetaPrior
     >>> method(Recipe(prior=BetaPrior(draw="quantile"), teacher="ema")).label
     'Beta (EMA), quantile draws'
     """
     name, *unusual = _words(recipe)
+    family = _family(recipe)
     return Method(
         label=", ".join([name, *unusual]),
         colour=COLOURS.get(name, GREY),
-        facts={"name": name, "family": _family(recipe)},
+        facts={"name": name, "family": family, "specific": family in ("teacher", "beta")},
     )
 
 

@@ -106,6 +106,9 @@ SCALED_NLL = Score(
 SCALED_ECE = Score(
     replace(_ECE, name="ECE, scaled", notes=(_BINS, _SCALED)), diagnostics.ece, scaled=True
 )
+VALIDATION_ACCURACY = Score(_ACCURACY, diagnostics.accuracy, part="validation")
+VALIDATION_NLL = Score(_NLL, diagnostics.nll, part="validation")
+TEMPERATURE = Score(Column(name="Temperature"), diagnostics.fit_temperature, part="validation")
 TRAINING_ACCURACY = Score(
     Column(name="Training accuracy", percent=True), diagnostics.accuracy, part="train"
 )
@@ -157,14 +160,24 @@ def compare(
         scores: what to measure, by name.
         epoch: of the predictions; None is the one that each recipe selects.
     """
+    runs = [run for of in groups.values() for run in of]
     return Comparison(
         results={
             method: {run.recipe.seed: result(run, scores, epoch) for run in of}
             for method, of in groups.items()
         },
-        columns={name: score.column for name, score in scores.items()},
-        about=about((run for of in groups.values() for run in of), scores.values(), epoch),
+        columns=columns_of(runs, scores, epoch),
     )
+
+
+def columns_of(
+    runs: Sequence[Predicting], scores: Mapping[str, Score], epoch: Selection | None = None
+) -> dict[str, Column]:
+    """How each score is shown, and what it was measured on."""
+    return {
+        name: replace(score.column, about=about(runs, score, epoch))
+        for name, score in scores.items()
+    }
 
 
 def result(run: Predicting, scores: Mapping[str, Score], epoch: Selection | None = None) -> Result:
@@ -176,12 +189,15 @@ def result(run: Predicting, scores: Mapping[str, Score], epoch: Selection | None
     )
 
 
-def about(
-    runs: Iterable[Predicting], scores: Iterable[Score], epoch: Selection | None = None
-) -> str:
-    """Which parts of the data, and which epoch: for captions, made from what was done."""
-    parts = ", ".join(dict.fromkeys(PARTS[score.part] for score in scores))
-    return f"{parts[:1].upper()}{parts[1:]}; {selected(runs, epoch)}."
+def scaled(run: Predicting) -> tuple[Tensor, Tensor]:
+    """Test logits divided by the temperature that suits the validation set best; labels."""
+    return _Measured(run, None).of(SCALED_NLL)
+
+
+def about(runs: Iterable[Predicting], score: Score, epoch: Selection | None = None) -> str:
+    """Which part of the data, and which epoch: for captions, made from what was done."""
+    part = PARTS[score.part]
+    return f"{part[:1].upper()}{part[1:]}; {selected(runs, score.epoch or epoch)}."
 
 
 def selected(runs: Iterable[Predicting], epoch: Selection | None = None) -> str:

@@ -27,23 +27,24 @@ from softprior.evidence import (
     Comparison,
     Difference,
     Figure,
-    Measured,
     Method,
     Table,
 )
 from softprior.evidence.claims import claim_everywhere
+from softprior.evidence.comparison import LEVELS
 from softprior.studies._shared.methods import by_method, named
 from softprior.studies._shared.recipes import Scale, base, methods
 from softprior.studies._shared.reliability import reliability_figure
 from softprior.studies._shared.scores import (
     ACCURACY,
     NLL,
+    TEMPERATURE,
     TRAINING_ACCURACY,
     OfPredictions,
     Score,
     about,
     compare,
-    selected,
+    scaled,
 )
 from softprior.studies.calibration.figures import conventions_figure, risk_figure
 from softprior.training import Recipe, Run
@@ -144,7 +145,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
         "selective_after", "Selective prediction after scaling"
     )
     yield conventions_figure({s.name.capitalize(): s.found for s in stages}, list(CONVENTIONS))
-    which = about(runs, [ACCURACY])
+    which = about(runs, ACCURACY)
     before = {m: [run.predictions("test") for run in of] for m, of in groups.items()}
     yield reliability_figure(
         {
@@ -156,17 +157,10 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     yield risk_figure(before, ce, which)
 
 
-def scaled(run: Run) -> tuple[Tensor, Tensor]:
-    """Test logits divided by the temperature that suits the validation set best; labels."""
-    logits, labels = run.predictions("test")
-    return logits / diagnostics.fit_temperature(*run.predictions("validation")), labels
-
-
 def _claims(before: Stage, after: Stage) -> Iterable[Claim]:
     found = before.found
     ce, ls = found.the(family="none"), found.the(family="uniform")
-    regularised = [m for m in found.methods if m != ce]
-    specific = [m for m in regularised if m["family"] in ("teacher", "beta")]
+    regularised, specific = found.without(ce), found.where(specific=True)
 
     def everywhere(
         text: str, of: Comparison, ours: Sequence[Method], reference: Method, answers: bool
@@ -187,7 +181,7 @@ def _claims(before: Stage, after: Stage) -> Iterable[Claim]:
             f"{start} every regulariser is better calibrated than {ce.label}, by every convention.",
             *(stage.found, regularised, ce, False),
         )
-    yield found.claim(
+    yield found.claim_gaps(
         "Temperature scaling on held-out data lowers the ECE (20 bins) of every method.",
         {
             m.label: Difference.paired(after.found.values(m, ECE), found.values(m, ECE))
@@ -198,20 +192,23 @@ def _claims(before: Stage, after: Stage) -> Iterable[Claim]:
     )
     yield after.found.claim(
         f"After temperature scaling every regulariser has a lower NLL than {ce.label}.",
-        after.found.gaps(regularised, ce, "NLL"),
+        regularised,
+        ce,
         "NLL",
         "lower",
     )
     yield found.claim(
         "Smoothing costs selective prediction: every regulariser has a higher excess AURC than "
         f"{ce.label}.",
-        found.gaps(regularised, ce, "Excess AURC"),
+        regularised,
+        ce,
         "Excess AURC",
         "higher",
     )
     yield found.claim(
         f"Self-distillation and Beta smoothing cost it less than {ls.label}: lower excess AURC.",
-        found.gaps(specific, ls, "Excess AURC"),
+        specific,
+        ls,
         "Excess AURC",
         "lower",
     )
@@ -219,7 +216,8 @@ def _claims(before: Stage, after: Stage) -> Iterable[Claim]:
 
 def _scores(groups: Mapping[Method, Sequence[Run]], before: Stage, after: Stage) -> Table:
     training = replace(TRAINING_ACCURACY, epoch="last")
-    both = compare(groups, {"accuracy": ACCURACY, "training": training})
+    scores = {"accuracy": ACCURACY, "training": training, "temperature": TEMPERATURE}
+    found = compare(groups, scores)
     columns = [
         column
         for score in PROPER
@@ -231,24 +229,18 @@ def _scores(groups: Mapping[Method, Sequence[Run]], before: Stage, after: Stage)
     return Table(
         key="scores",
         title="Accuracy, temperature, and proper scores before and after scaling",
-        caption=f"Mean ± standard deviation over seeds. Test set, and for training accuracy the "
-        f"training set; {selected(run for of in groups.values() for run in of)}, of training "
-        "accuracy the last epoch. Temperature: the one with the lowest NLL on the validation set, "
-        "below 1 where a method is underconfident; few errors there leave it uncertain. Scaled: "
-        "test set at it. NLL in nats; Brier score in [0, 2].",
+        caption=f"{LEVELS} {found.about} Temperature: the one with the lowest NLL on the "
+        "validation set, below 1 where a method is underconfident; few errors there leave it "
+        "uncertain. Scaled: test set at it. NLL in nats; Brier score in [0, 2].",
         columns=(
             Column(name="Method"),
-            *both.columns.values(),
-            Column(name="Temperature"),
+            *found.columns.values(),
             *columns,
         ),
         rows=[
             (
                 m.label,
-                *(both.measured(m, name) for name in both.columns),
-                Measured.of(
-                    [diagnostics.fit_temperature(*r.predictions("validation")) for r in groups[m]]
-                ),
+                *(found.measured(m, name) for name in scores),
                 *(stage.found.measured(m, score) for score in PROPER for stage in (before, after)),
             )
             for m in groups

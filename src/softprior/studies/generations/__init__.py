@@ -13,10 +13,10 @@ Expected: uncertainty and diversity rise over the generations; on digits no chan
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
-from softprior.evidence import Claim, Column, Comparison, Figure, Panel, Series, Table, Verdict
+from softprior.evidence import Claim, Column, Comparison, Figure, Panel, Table, Verdict
 from softprior.evidence import curves as draw_curves
-from softprior.evidence.palette import COLOURS
 from softprior.evidence.statistics import Interval
 from softprior.evidence.tables import INTERVALS, notes
 from softprior.priors import TeacherPrior
@@ -74,7 +74,7 @@ def _claims(found: Chains) -> Iterable[Claim]:
     def change(text: str, of: Comparison, score: str, rising: bool) -> Claim:
         unit = "difference, nats" if of.columns[score].unit else "difference"
         gap = {unit: of.gap(last, first, score)}
-        return of.claim(text, gap, score, "higher" if rising else "lower", ("RQ1",))
+        return of.claim_gaps(text, gap, score, "higher" if rising else "lower", ("RQ1",))
 
     yield change(f"Test accuracy rises {rises}", found.alone, "accuracy", True)
     yield change(f"Test NLL falls {rises}", found.alone, "nll", False)
@@ -91,7 +91,7 @@ def _claims(found: Chains) -> Iterable[Claim]:
         )
     ours = found.ensembles[-1]
     both = found.together.and_also(found.alone.results)
-    yield both.claim(
+    yield both.claim_gaps(
         f"The ensemble of all {n} generations is more accurate than its first and its last member.",
         {f"than generation {m.label}": both.gap(ours, m, "accuracy") for m in (first, last)},
         "accuracy",
@@ -183,27 +183,24 @@ def _correlations(found: Chains) -> Table:
 
 def _curves(found: Chains) -> Figure:
     """Each number over the generations; test scores of the ensemble beside."""
-    colours = {
-        "generation k": COLOURS["self-distillation"],
-        "ensemble of\n1 to k": COLOURS["label smoothing"],
-    }
 
-    def panel(score: str, *of: Comparison) -> Panel:
-        column = of[0].columns[score]
-        series = [
-            Series(label, colour, found.curve(comparison, score))
-            for comparison, (label, colour) in zip(of, colours.items(), strict=False)
-        ]
-        return Panel(ylabel=column.axis, xlabel="Generation k", series=series)
+    def curve(score: str, of: Comparison, name: str = "generation k") -> Panel:
+        return of.panel(score, "k", "Generation k", series=lambda method: name)
+
+    def both(score: str) -> Panel:
+        together = curve(score, found.together, "ensemble of\n1 to k")
+        alone = curve(score, found.alone)
+        return replace(alone, series=[*alone.series, *together.series])
 
     return draw_curves(
         "curves",
         "Curves over the generations",
         [
-            *(panel(score, found.alone, found.together) for score in ("accuracy", "nll", "ece")),
-            panel("uncertainty", found.training),
-            panel("diversity", found.training),
-            panel("training_accuracy", found.training),
+            *(both(score) for score in ("accuracy", "nll", "ece")),
+            *(
+                curve(score, found.training)
+                for score in ("uncertainty", "diversity", "training_accuracy")
+            ),
         ],
         caption="Mean over seeds. Upper row: "
         f"{found.alone.about} ECE: 20 bins. Lower row: {found.training.about}",

@@ -11,7 +11,7 @@ from softprior.evidence.comparison import Comparison
 from softprior.evidence.figure import Figure
 from softprior.evidence.palette import COLOURS, MUTED
 from softprior.evidence.results import Method
-from softprior.evidence.statistics import Interval, correlation, t_interval
+from softprior.evidence.statistics import Interval, correlation
 from softprior.studies._shared.scores import (
     DIVERSITY,
     TEST,
@@ -51,14 +51,6 @@ class Chains(NamedTuple):
     together: Comparison
     training: Comparison
 
-    def curve(self, of: Comparison, score: str) -> list[tuple[float, Interval]]:
-        """Mean over seeds and t interval at each generation."""
-        factor = of.columns[score].factor
-        return [
-            (k, t_interval([factor * v for v in of.values(m, score)]))
-            for k, m in enumerate(of.methods, 1)
-        ]
-
 
 def chains(runs: Iterable[Run]) -> Chains:
     """Runs in any order by seed, and in each seed by generation."""
@@ -66,10 +58,9 @@ def chains(runs: Iterable[Run]) -> Chains:
     for run in sorted(runs, key=lambda run: (run.recipe.seed, run.recipe.generation)):
         seeds.setdefault(run.recipe.seed, []).append(run)
     n = len(next(iter(seeds.values())))
-    generations = [Method(str(k), COLOURS["self-distillation"], {"k": k}) for k in range(1, n + 1)]
-    ensembles = [
-        Method(f"1 to {k}", COLOURS["label smoothing"], {"ensemble": k}) for k in range(1, n + 1)
-    ]
+    one, many = COLOURS["self-distillation"], COLOURS["label smoothing"]
+    generations = [Method(str(k), one, {"k": k}) for k in range(1, n + 1)]
+    ensembles = [Method(f"1 to {k}", many, {"k": k}) for k in range(1, n + 1)]
     alone = {m: [of[k] for of in seeds.values()] for k, m in enumerate(generations)}
     together = {m: [Ensemble(of[:k]) for of in seeds.values()] for k, m in enumerate(ensembles, 1)}
     three = {name: TEST[name] for name in ("accuracy", "nll", "ece")}

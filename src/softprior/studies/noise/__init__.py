@@ -14,9 +14,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from softprior.evidence import Claim, Comparison, Difference, Figure, Method, Panel, Table, curves
+from softprior.evidence import Claim, Comparison, Figure, Method, Panel, Table, curves
 from softprior.priors import TeacherPrior
 from softprior.studies._shared.methods import by_method, method, named
 from softprior.studies._shared.recipes import WEIGHT, Scale, base, beta, smoothed, teacher
@@ -27,11 +27,16 @@ from softprior.studies.noise.samples import (
     samples_table,
     teachers_table,
 )
+from softprior.studies.noise.settings import (
+    Kind,
+    Setting,
+    reference,
+    score_tables,
+    setting_label,
+    settings,
+)
 from softprior.teachers import EMA
 from softprior.training import Recipe, Run
-
-Kind: TypeAlias = Literal["symmetric", "pair"]
-Setting: TypeAlias = tuple[Kind, float]  # kind and share of the noise
 
 SEEDS = {"smoke": 2, "desk": 10, "paper": 10}
 # Above one half most labels of a class are of the next one: no method could know.
@@ -49,6 +54,7 @@ SCORES = {
     "last": replace(ACCURACY, column=_LAST, epoch="last"),
     "training_accuracy": replace(TRAINING_ACCURACY, epoch="last"),
 }
+
 ABOUT = (
     "The test labels are right; those of training and validation, which may choose the epoch, "
     "have the share of wrong ones that heads the column. w: soft weight, the label having 1 - w; "
@@ -63,11 +69,11 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
     takes more from them than any small amount of smoothing at every temperature, so that nothing
     can be matched.
     """
-    settings = [CLEAN]
+    wanted = [CLEAN]
     for kind, shares in SHARES.items():
-        settings += [(kind, s) for s in shares if scale.name != "smoke" or s == SHOWN]
+        wanted += [(kind, s) for s in shares if scale.name != "smoke" or s == SHOWN]
     for seed in range(scale.seeds):
-        for kind, share in settings:
+        for kind, share in wanted:
             first = replace(base(scale, seed), label_noise=share, noise_kind=kind)
             earlier = teacher(first)
             yield from (earlier, first, smoothed(first), beta(first, EMA()))
@@ -83,7 +89,9 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
 def variant(recipe: Recipe) -> Method:
     """The method under its noise; self-distillation with its soft weight."""
     noise: Setting = (recipe.noise_kind, recipe.label_noise)
-    facts: dict[str, Any] = {"noise": noise, "share": recipe.label_noise}
+    # Without noise there is no kind.
+    kind = recipe.noise_kind if recipe.label_noise else None
+    facts: dict[str, Any] = {"noise": noise, "share": recipe.label_noise, "kind": kind}
     if recipe.prior is not None and recipe.generation:
         w = recipe.prior.strength
         return method(recipe).but(f"self-distillation, w = {w:g}", w=w, **facts)
@@ -96,31 +104,14 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     groups = by_method(runs, variant)
     teachers = {m: groups.pop(m) for m in list(groups) if m.facts.get("teacher")}
     found = compare(groups, SCORES)
-    headings = {setting: setting_label(setting) for setting in _settings(found)}
-    marked = [setting for setting in headings if setting[1] == SHOWN]
+    marked = [setting for setting in settings(found) if setting[1] == SHOWN]
     samples = {
         setting: by_correctness({m: groups[m] for m in found.where(noise=setting)})
         for setting in marked
     }
     yield from _claims(found, samples)
 
-    def tables(key: str, title: str, score: str, differences: bool = False) -> Iterable[Table]:
-        epoch = found.only(found.methods, [score])
-        yield epoch.across(key, title, score, headings, "noise", note=ABOUT)
-        if differences:
-            yield epoch.across(
-                key.replace("accuracy", "differences"),
-                f"{title}: difference to cross-entropy",
-                *(score, headings, "noise", _is_reference),
-                note="The wrong labels, too, are the same.",
-            )
-
-    yield from tables("accuracy_best", "Test accuracy, selected epoch", "accuracy", True)
-    yield from tables("accuracy_last", "Test accuracy, last epoch", "last", True)
-    yield from tables("nll", "Test NLL, selected epoch", "nll")
-    yield from tables("ece", "Test ECE, selected epoch", "ece")
-    title = "Training accuracy on the labels as given, last epoch"
-    yield from tables("train", title, "training_accuracy")
+    yield from score_tables(found, ABOUT)
     for (kind, _), comparison in samples.items():
         label = setting_label((kind, SHOWN))
         yield samples_table(f"samples_{kind}", label, comparison)
@@ -131,59 +122,37 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     yield confidences(setting_label(marked[0]), first)
 
 
-def setting_label(setting: Setting) -> str:
-    """The noise in words."""
-    kind, share = setting
-    return f"{kind} {share:.0%}".replace("%", " %") if share else "no noise"
-
-
-def _settings(found: Comparison) -> list[Setting]:
-    return list(dict.fromkeys(m["noise"] for m in found.methods))
-
-
-def _is_reference(method: Method) -> bool:
-    return bool(method["family"] == "none")
-
-
-def _reference(found: Comparison, noise: object) -> Method:
-    return found.the(family="none", noise=noise)
-
-
 def _claims(found: Comparison, samples: Mapping[Setting, Comparison]) -> Iterable[Claim]:
-    regularised = [m for m in found.where(noise=CLEAN) if not _is_reference(m)]
-    clean = {m.label: m for m in regularised}
-
-    def gains(m: Method) -> list[float]:
-        theirs = found.values(_reference(found, m["noise"]), "accuracy")
-        return [a - b for a, b in zip(found.values(m, "accuracy"), theirs, strict=True)]
-
+    gains = found.relative_to(lambda m: reference(found, m["noise"]))
+    clean = {m.label: m for m in found.where(noise=CLEAN)}
     for setting in samples:
-        ce = _reference(found, setting)
-        noisy = [m for m in found.where(noise=setting) if not _is_reference(m)]
+        ce = reference(found, setting)
+        noisy = [m for m in found.where(noise=setting) if m != ce]
         label = setting_label(setting)
         yield found.claim(
             f"With {label} wrong labels every regulariser is more accurate than {ce.label}.",
-            found.gaps(noisy, ce, "accuracy"),
+            noisy,
+            ce,
             "accuracy",
             "higher",
         )
-        yield found.claim(
+        yield found.claim_gaps(
             f"Every regulariser gains more over {ce.label} with {label} wrong labels than with "
             "none.",
-            {m.label: Difference.paired(gains(m), gains(clean[m.label])) for m in noisy},
+            {m.label: gains.gap(m, clean[m.label], "accuracy") for m in noisy},
             "accuracy",
             "higher",
         )
     most, *less = sorted(WEIGHTS, reverse=True)
     for w in less:
-        yield found.claim(
+        yield found.claim_gaps(
             f"Of noisy labels a student learns better by self-distillation, w = {most:g} than by "
             f"self-distillation, w = {w:g}.",
             {
                 setting_label(s): found.gap(
                     found.the(noise=s, w=most), found.the(noise=s, w=w), "accuracy"
                 )
-                for s in _settings(found)
+                for s in settings(found)
                 if s[1]
             },
             "accuracy",
@@ -191,43 +160,38 @@ def _claims(found: Comparison, samples: Mapping[Setting, Comparison]) -> Iterabl
         )
     for setting, of in samples.items():
         ce, ls = of.the(family="none"), of.the(family="uniform")
-        noisy = [m for m in of.methods if m != ce]
         start = f"With {setting_label(setting)} wrong labels, at the last epoch,"
         yield of.claim(
             f"{start} every regulariser predicts fewer of them than {ce.label}.",
-            of.gaps(noisy, ce, "memorised"),
-            "memorised",
+            *(of.without(ce), ce, "memorised"),
             "lower",
         )
         yield of.claim(
             f"{start} confidence tells wrong labels from right ones better (AUROC) after Beta "
             f"smoothing and self-distillation than after {ls.label}.",
-            of.gaps([m for m in noisy if m != ls], ls, "auroc"),
-            "auroc",
+            *(of.without(ce, ls), ls, "auroc"),
             "higher",
         )
 
 
 def _accuracy_figure(found: Comparison) -> Figure:
     """Above: accuracy by share of noise, a panel for each kind. Below: the gain over CE."""
-    kinds = list(SHARES)
-
-    def of(kind: Kind) -> Comparison:
-        # Without noise there is no kind: its runs stand at the left of both panels.
-        return found.only([m for m in found.methods if _kind(m) in (kind, None)])
 
     def panel(kind: Kind, gain: bool) -> Panel:
-        options = {"reference": lambda m: _reference(found, m["noise"])} if gain else {}
-        drawn = of(kind).panel(
-            "accuracy", "share", "Wrong labels, %", x=lambda share: 100 * share, **options
+        # The runs without noise stand at the left of both kinds.
+        drawn = found.only([*found.where(kind=None), *found.where(kind=kind)]).panel(
+            "accuracy",
+            "share",
+            "Wrong labels, %",
+            reference=(lambda m: reference(found, m["noise"])) if gain else None,
+            x=lambda share: 100 * share,
         )
-        title = f"Gain, {kind} noise" if gain else f"{kind.capitalize()} noise"
-        return replace(drawn, title=title)
+        return replace(drawn, title=f"Gain, {kind} noise" if gain else f"{kind.capitalize()} noise")
 
     return curves(
         "accuracy",
         "Test accuracy by the share of wrong labels",
-        [panel(kind, gain) for gain in (False, True) for kind in kinds],
+        [panel(kind, gain) for gain in (False, True) for kind in SHARES],
         caption=f"{found.only(found.methods, ['accuracy']).about} The epoch is chosen on labels as "
         "noisy as those of training. Points: mean over seeds; below: the paired difference to "
         "cross-entropy. The points of one share stand side by side.",
@@ -237,8 +201,3 @@ def _accuracy_figure(found: Comparison) -> Figure:
         names="below",
         bars=True,
     )
-
-
-def _kind(method: Method) -> str | None:
-    kind, share = method["noise"]
-    return kind if share else None

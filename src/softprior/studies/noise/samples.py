@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from softprior.evidence import Cell, Column, Comparison, Figure, Measured, Metho
 from softprior.evidence.palette import INK
 from softprior.margin import label_margin
 from softprior.matching import teacher_smoothing
+from softprior.studies._shared.scores import EPOCHS, PARTS
 from softprior.training import Run
 
 BINS = 20
@@ -34,11 +36,13 @@ def labels_of(run: Run) -> tuple[Tensor, Tensor, Tensor]:
 
 def by_correctness(groups: Mapping[Method, Sequence[Run]]) -> Comparison:
     """What every run makes of right and of wrong labels; without augmentation."""
+    about = f"{PARTS['train'].capitalize()}; {EPOCHS['last']}."
+    columns = {name: replace(column, about=about) for name, column in COLUMNS.items()}
     results = {
         m: {run.recipe.seed: Result(of_samples(*labels_of(run))) for run in of}
         for m, of in groups.items()
     }
-    return Comparison(results, COLUMNS, "Training set, without augmentation; the last epoch.")
+    return Comparison(results, columns)
 
 
 def of_samples(logits: Tensor, given: Tensor, true: Tensor) -> dict[str, float]:

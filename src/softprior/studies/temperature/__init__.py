@@ -37,7 +37,6 @@ from softprior.studies._shared.recipes import Scale, base, teacher
 from softprior.studies.temperature.measures import (
     SHOWN,
     Found,
-    highest,
     measure,
     middle,
     per_doubling,
@@ -66,9 +65,9 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     """The students' scores, their teacher's probabilities, and where the curves turn."""
     found = measure(runs)
     networks = found.networks
-    best = highest(networks, found.students, "validation_accuracy")
+    best = networks.highest(found.students, "validation_accuracy")
     chain = networks.where(kind="generation")
-    chosen = highest(networks, chain, "validation_accuracy")
+    chosen = networks.highest(chain, "validation_accuracy")
     yield from _on_teacher(found)
     yield from _on_students(found, best, chosen)
     shown = [*found.students, networks.the(kind="teacher"), chain[0], chosen]
@@ -94,7 +93,7 @@ def _on_teacher(found: Found) -> Iterable[Claim]:
     low, *_, high = found.temperatures
     mid = middle(found.temperatures)
     at = {t: found.student(t) for t in (low, mid, high)}
-    yield found.softened.claim(
+    yield found.softened.claim_gaps(
         f"The uncertainty of the teacher's probabilities still grows from T = {mid:g} to "
         f"T = {high:g}.",
         {"difference, nats": found.softened.gap(at[high], at[mid], "uncertainty")},
@@ -121,13 +120,13 @@ def _on_students(found: Found, best: Method, chosen: Method) -> Iterable[Claim]:
     """Temperatures are chosen on training or validation samples, and tested on test samples."""
     networks, students = found.networks, found.students
     coolest, hottest = students[0], students[-1]
-    diverse = highest(found.softened, students, "diversity")
-    calm = highest(networks, students, "validation_nll", sign=-1)
+    diverse = found.softened.highest(students, "diversity")
+    calm = networks.highest(students, "validation_nll", sign=-1)
     for at, why in (
         (diverse, "the one at which the teacher's probabilities are the most diverse"),
         (best, "the best by validation accuracy"),
     ):
-        yield networks.claim(
+        yield networks.claim_gaps(
             f"Accuracy rises with T and falls again: at {at.label}, {why}, it is higher than at "
             "both ends.",
             {
@@ -138,14 +137,14 @@ def _on_students(found: Found, best: Method, chosen: Method) -> Iterable[Claim]:
             "higher",
             ("RQ5",),
         )
-    yield networks.claim(
+    yield networks.claim_gaps(
         f"Too high a temperature costs NLL: at {hottest.label} it is higher than at {calm.label}, "
         "the best by validation NLL.",
         {"difference": networks.gap(hottest, calm, "nll")},
         "nll",
         "higher",
     )
-    yield networks.claim(
+    yield networks.claim_gaps(
         f"The student at {best.label}, the best by validation accuracy, is more accurate than "
         f"{chosen.label}, so chosen from {len(networks.where(kind='generation'))} at T = 1.",
         {"difference": networks.gap(best, chosen, "accuracy")},
@@ -184,27 +183,30 @@ def _teacher_table(found: Found) -> Table:
 def _curves(found: Found, chosen: Method) -> Figure:
     """Accuracy and NLL of the students, uncertainty and diversity of both, over T."""
     networks = found.networks
-    levels = [networks.the(kind="teacher"), chosen.but(f"{chosen.label},\nat T = 1")]
     shown = networks.only([*found.students, *networks.where(kind="teacher"), chosen])
-    results = {m.but("students") if "T" in m.facts else m: of for m, of in shown.results.items()}
-    results[levels[1]] = results.pop(chosen)
-    students = replace(shown, results=results)
-    softened_ = {m.but("teacher at T", colour=GREY): of for m, of in found.softened.results.items()}
-    teachers = replace(found.softened, results=softened_)
     ticks = [t for t in found.temperatures if t.is_integer()]
+    names = {chosen: f"{chosen.label},\nat T = 1"} | dict.fromkeys(found.students, "students")
 
-    def panel(score: str, comparison: Comparison = students) -> Panel:
-        return comparison.panel(score, "T", "Teacher's temperature T", log="x", ticks=ticks)
+    def panel(score: str, of: Comparison = shown) -> Panel:
+        return of.panel(
+            score,
+            "T",
+            "Teacher's temperature T",
+            series=lambda method: names.get(method, method.label),
+            log="x",
+            ticks=ticks,
+        )
+
+    def as_curve(name: str, colour: str, drawn: Panel) -> list[Series]:
+        return [Series(name, colour, curve.points) for curve in drawn.series]
 
     def both(score: str) -> Panel:
-        own = panel(score, students.only([m for m in students.methods if "T" in m.facts]))
-        return replace(own, series=[*panel(score, teachers).series, *own.series])
+        own = panel(score, networks.only(found.students))
+        teachers = as_curve("teacher at T", GREY, panel(score, found.softened))
+        return replace(own, series=[*teachers, *own.series])
 
-    nll, scaled = panel("nll"), panel("scaled_nll")
-    after = [
-        Series("students,\nscaled", COLOURS["label smoothing"], curve.points)
-        for curve in scaled.series
-    ]
+    nll = panel("nll")
+    after = as_curve("students,\nscaled", COLOURS["label smoothing"], panel("scaled_nll"))
     return curves(
         "curves",
         "Curves over the temperature",

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from statistics import fmean
 from typing import NamedTuple
 
 from torch import Tensor
@@ -15,16 +14,17 @@ from softprior.evidence import Column, Comparison, Method
 from softprior.evidence.palette import COLOURS, GREY, INK
 from softprior.studies._shared.methods import by_method
 from softprior.studies._shared.scores import (
-    ACCURACY,
     DIVERSITY,
-    NLL,
     ON_LABEL,
     TEST,
     TRAINING_ACCURACY,
     UNCERTAINTY,
+    VALIDATION_ACCURACY,
+    VALIDATION_NLL,
     VARIANCE,
     OfPredictions,
     Score,
+    columns_of,
     compare,
     result,
 )
@@ -36,8 +36,8 @@ SCORES = {
     "training_accuracy": TRAINING_ACCURACY,
     "uncertainty": UNCERTAINTY,
     "diversity": DIVERSITY,
-    "validation_accuracy": replace(ACCURACY, part="validation", each=None),
-    "validation_nll": replace(NLL, part="validation", each=None),
+    "validation_accuracy": VALIDATION_ACCURACY,
+    "validation_nll": VALIDATION_NLL,
 }
 SOFTENED = {
     "on_label": replace(ON_LABEL, column=Column(name="On the label", percent=True)),
@@ -103,14 +103,7 @@ def measure(runs: Iterable[Run]) -> Found:
     results = {
         m: {run.recipe.seed: result(run, softened(t)) for run in teachers} for m, t in at.items()
     }
-    columns = {name: score.column for name, score in SOFTENED.items()}
-    about = compare({next(iter(at)): teachers}, SOFTENED).about
-    return Found(networks, Comparison(results, columns, about))
-
-
-def highest(found: Comparison, methods: Sequence[Method], score: str, sign: int = 1) -> Method:
-    """The method with the highest mean (lowest, where sign is -1); of equal ones the first."""
-    return max(methods, key=lambda m: sign * fmean(found.values(m, score)))
+    return Found(networks, Comparison(results, columns_of(teachers, SOFTENED)))
 
 
 def middle(temperatures: Iterable[float]) -> float:

@@ -71,17 +71,20 @@ def classes(
     name_or_path: str | Path, subset: str | None = None, cache: Path | None = None
 ) -> tuple[str, ...]:
     """The classes of a data set: its labels are read, its images are not."""
-    check(name_or_path)
-    source = find(str(name_or_path), cache)
-    return (source if subset is None else take(source, parse(subset))).classes
+    return _source(name_or_path, subset, cache).classes
 
 
 def smallest_class(name_or_path: str | Path, subset: str | None = None) -> int:
     """How many training images the smallest class has, validation included; no image is read."""
-    check(name_or_path)
-    source = find(str(name_or_path), None)
-    source = source if subset is None else take(source, parse(subset))
+    source = _source(name_or_path, subset, None)
     return int(source.train.labels.bincount(minlength=len(source.classes)).min())
+
+
+def _source(name_or_path: str | Path, subset: str | None, cache: Path | None) -> Source:
+    """What lies under a name or a path, or the part of it that a subset keeps."""
+    check(name_or_path)
+    source = find(str(name_or_path), cache)
+    return source if subset is None else take(source, parse(subset))
 
 
 def load(
@@ -112,13 +115,10 @@ def load(
         cache: folder for downloads; by default the Hub's own.
         progress: called with (images decoded, images in all).
     """
-    check(name_or_path)
     checks.number("validation", validation, 0, 0.9, open_low=True)
     if resolution is not None and (type(resolution) is not int or resolution < 1):
         raise ValueError(f"resolution must be an integer ≥ 1, got {resolution!r}")
-    source = find(str(name_or_path), cache)
-    if subset is not None:
-        source = take(source, parse(subset))
+    source = _source(name_or_path, subset, cache)
     train, test = source.train, source.test
     classes = len(source.classes)
     # Over the whole training part: a sample's label does not depend on who holds it.
