@@ -229,6 +229,19 @@ def test_another_data_set_than_a_file_s(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("select", "words"),
+    [("best", "the epoch with the best validation accuracy"), ("last", "the last epoch")],
+)
+def test_tables_say_which_epoch_they_are_of(
+    select: str, words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained(f"--epochs 1 --generations 2 --select {select}", tmp_path)
+    assert f"Of {words}." in " ".join(capsys.readouterr().out.split())
+    assert main(["report", str(tmp_path)]) == 0
+    assert f"Test set, {words}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
         ("--generations 0", "--generations must be at least 1, got 0"),

@@ -145,7 +145,7 @@ def _single_runs(folder: Path, store: Store) -> Section:
     heads = ("Run", "Data set", "Network", "Method", "Seed")
     table = Table(
         key="runs",
-        title="Test set, best epoch",
+        title=f"Test set, {selected(runs)}",
         caption="One row per run, as fractions. ECE: 20 equal-width bins. Scaled: by a temperature "
         "fitted on the test set itself.",
         columns=[Column(name=h) for h in heads] + [Column(name=n, digits=4) for n in names],

@@ -10,6 +10,7 @@ from softprior import diagnostics
 from softprior.evidence.tables import Column, Table
 from softprior.report import Section
 from softprior.studies import method
+from softprior.studies._shared.scores import selected
 from softprior.training import Run, ensemble
 
 
@@ -37,9 +38,9 @@ def chain_scores(runs: Sequence[Run]) -> Section:
     table = Table(
         key="generations",
         title="Each generation",
-        caption="Best epoch by validation accuracy. Accuracy, NLL and ECE (20 bins) on the test "
-        "set; predictive uncertainty and confidence diversity, in nats, on the training set. An "
-        "ensemble is the mean of the probabilities of all generations up to this one.",
+        caption=f"Of {selected(runs)}. Accuracy, NLL and ECE (20 bins) on the test set; predictive "
+        "uncertainty and confidence diversity, in nats, on the training set. An ensemble is the "
+        "mean of the probabilities of all generations up to this one.",
         columns=(
             Column(name="Generation"),
             *_columns(),
