@@ -6,8 +6,9 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+from functools import cache
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -38,7 +39,12 @@ def subclasses(package: ModuleType, base: type[T]) -> dict[str, type[T]]:
     A file may define other classes too, if their names begin with ``_``; two public members in
     one file are an error, as one would hide the other.
     """
-    members: dict[str, type[T]] = {}
+    return dict(_subclasses(package, base))  # type: ignore[arg-type]  # a class can be a key
+
+
+@cache  # every recipe and every criterion asks; the folder is read once
+def _subclasses(package: ModuleType, base: type[Any]) -> dict[str, type[Any]]:
+    members: dict[str, type[Any]] = {}
     for name, module in modules(package).items():
         found = [
             member
