@@ -617,6 +617,14 @@ def test_markdown_and_its_figures_lie_beside_one_another(tmp_path: Path) -> None
 MARKED = "# Mine\n\n<!-- softprior: one/levels -->\nold\n<!-- end -->\n\nMy last word.\n"
 
 
+def test_a_claim_that_holds_is_answered_as_it_is_written() -> None:
+    """A name from the code at its beginning stays one."""
+    text = "posterior_loss is so."
+    claim = Claim(text=text, verdict=Verdict("holds"), evidence="1", answers=("RQ2",))
+    (answer,) = answers([dataclasses.replace(sections()[0], items=[claim])])
+    assert [words for _, words in answer.sentences] == ["posterior_loss is so: 1."]
+
+
 def test_the_paper_s_questions_are_answered_in_a_sentence() -> None:
     one, two = sections()
     brief = {"It works.": "+1.00", "It always works.": ""}

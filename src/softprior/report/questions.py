@@ -54,15 +54,16 @@ def sentence(claims: Sequence[Claim]) -> str:
     'It works: +1 [0, 2] (seeds: 5).'
     """
     return " ".join(
-        f"{_first_upper(opening + _continued(claim.text))}: {claim.brief or claim.evidence}."
+        f"{_after(opening, claim.text)}: {claim.brief or claim.evidence}."
         for outcome, opening in _OPENINGS.items()
         for claim in claims
         if claim.verdict.outcome == outcome
     )
 
 
-def _first_upper(text: str) -> str:
-    return text[:1].upper() + text[1:]
+def _after(opening: str, text: str) -> str:
+    """A claim's text without its full stop: as it stands, or behind an opening."""
+    return opening + _continued(text) if opening else text.removesuffix(".")
 
 
 def _continued(text: str) -> str:
