@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -57,7 +58,8 @@ def test_verdict(
     }
     found = claim("It is so.", named, direction, PLAIN)
     assert found.verdict.outcome == expected
-    assert "self-0" in found.evidence
+    # A single difference stands behind the statement without a name.
+    assert ("self-0" in found.evidence) == (len(named) > 1)
 
 
 def test_evidence_says_what_decided() -> None:
@@ -66,11 +68,13 @@ def test_evidence_says_what_decided() -> None:
         "alone": Difference(0.5, math.nan, math.nan, 3),
     }
     assert claim("It is so.", gaps, "higher", SHARE).evidence == (
-        "Beta (EMA) +10.7 [+9.23, +12.1] points (d_z +18, p = 0.002, sign-flip p = 0.25); "
-        "alone +50 points (seeds: 3; p: paired t test, Holm-adjusted for 2)"
+        "Beta (EMA) +10.7 points [+9.23, +12.1] (d_z +18, p = 0.002, sign-flip p = 0.25); "
+        "alone +50 points (seeds: 3; p: paired t test, Holm-corrected for 2 comparisons)"
     )
     one = Difference.paired([0.4], [0.5])
-    assert claim("It is so.", {"a": one}, "higher", PLAIN).evidence == "a −0.1 (seeds: 1)"
+    assert claim("It is so.", {"a": one}, "higher", PLAIN).evidence == "−0.1 (seeds: 1)"
+    in_nats = replace(PLAIN, unit="nats")
+    assert claim("It is so.", {"a": one}, "higher", in_nats).evidence == "−0.1 nats (seeds: 1)"
     with pytest.raises(ValueError, match=r"claim 'It is so\.' has no differences"):
         claim("It is so.", {}, "higher", PLAIN)
 
@@ -78,10 +82,10 @@ def test_evidence_says_what_decided() -> None:
 @pytest.mark.parametrize(
     ("second", "direction", "expected", "summary"),
     [
-        (+0.1, "higher", "holds", "clearly higher in 2 and lower in 0 of 2 amounts"),
-        (+0.1, "lower", "does not hold", "clearly higher in 2 and lower in 0 of 2 amounts"),
-        (-0.1, "higher", "does not hold", "clearly higher in 1 and lower in 1 of 2 amounts"),
-        (0.0, "higher", "cannot tell", "clearly higher in 1 and lower in 0 of 2 amounts"),
+        (+0.1, "higher", "holds", "(2 amounts: clearly higher in 2, clearly lower in 0)"),
+        (+0.1, "lower", "does not hold", "(2 amounts: clearly higher in 2, clearly lower in 0)"),
+        (-0.1, "higher", "does not hold", "(2 amounts: clearly higher in 1, clearly lower in 1)"),
+        (0.0, "higher", "cannot tell", "(2 amounts: clearly higher in 1, clearly lower in 0)"),
     ],
 )
 def test_everywhere_wants_every_place(
@@ -97,7 +101,7 @@ def test_everywhere_wants_every_place(
     found = claim_everywhere("So it is.", gaps, direction, SHARE, "amounts")
     assert (found.text, found.verdict.outcome) == ("So it is.", expected)
     assert summary in found.evidence
-    assert found.evidence.endswith("(seeds: 5; paired t tests, Holm-adjusted for 2)")
+    assert found.evidence.endswith("(seeds: 5; paired t tests, Holm-corrected for 2 comparisons)")
     one = {"ours": {"10 %": Difference.paired([0.6], [0.5])}}
     alone = claim_everywhere("So it is.", one, direction, SHARE, "amounts")
     assert alone.verdict.outcome == "cannot tell"

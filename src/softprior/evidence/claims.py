@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from softprior.evidence import statistics
 from softprior.evidence.tables import Column, Difference
 
-LEVEL = 0.05  # of the verdicts: the chance of a wrong one in a claim where nothing differs
+LEVEL = 0.05  # significance: the chance of a wrong verdict on a claim where no method differs
 
 Outcome: TypeAlias = Literal["holds", "does not hold", "cannot tell"]
 SYMBOLS: dict[Outcome, str] = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
@@ -20,11 +20,7 @@ Differences: TypeAlias = Mapping[str, Difference]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a claim's evidence comes to.
-
-    Attributes:
-        outcome: in words.
-    """
+    """Whether the evidence supports a claim."""
 
     outcome: Outcome
 
@@ -40,10 +36,10 @@ class Claim:
 
     Attributes:
         text: the statement.
-        verdict: what its evidence comes to.
-        evidence: numbers, with the tests that decided.
-        brief: the numbers alone, for where there is little room.
-        answers: those of the paper's questions ("RQ1" to "RQ5") that it answers.
+        verdict: whether the evidence supports it.
+        evidence: the numbers, with the tests that decided.
+        brief: the numbers without the tests, for the answers to the paper's questions.
+        answers: the paper's questions ("RQ1" to "RQ5") that it helps to answer.
     """
 
     text: str
@@ -105,7 +101,8 @@ def claim(
 
     Args:
         text: the statement.
-        differences: by the name that the evidence gives each.
+        differences: by the name that the evidence gives each. A single one needs no name: its
+            numbers stand alone behind the statement.
         direction: "higher" where each is claimed to be above zero.
         column: of the score: points for percent, else its own unit.
         answers: as in :class:`Claim`.
@@ -117,21 +114,21 @@ def claim(
     def measured(name: str, d: Difference) -> str:
         bounds = f" [{_shown(d.low, column)}, {_shown(d.high, column)}]"
         interval = "" if math.isnan(d.low) else bounds
-        return f"{name} {_shown(d.mean, column)}{interval}{_unit(column)}"
+        start = f"{name} " if len(differences) > 1 else ""
+        return f"{start}{_shown(d.mean, column)}{_unit(column)}{interval}"
 
     def tested(name: str, d: Difference) -> str:
         if math.isnan(d.low):
             return measured(name, d)
         effect = f"{d.effect:+.2g}".replace("-", "−").replace("inf", "∞")
-        odds = [f"d_z {effect}", f"p {_p(p_values[name])}"]
+        tests = [f"d_z {effect}", f"p {_p(p_values[name])}"]
         if not math.isnan(d.p):
-            odds.append(f"sign-flip p {_p(d.p)}")
-        return f"{measured(name, d)} ({', '.join(odds)})"
+            tests.append(f"sign-flip p {_p(d.p)}")
+        return f"{measured(name, d)} ({', '.join(tests)})"
 
     note = f"seeds: {_seeds(differences)}"
     if any(not math.isnan(p) for p in p_values.values()):
-        note += "; p: paired t test"
-        note += f", Holm-adjusted for {len(differences)}" if len(differences) > 1 else ""
+        note += f"; p: paired t test{_corrected(len(differences))}"
     evidence = "; ".join(tested(name, d) for name, d in differences.items())
     return Claim(
         text=text,
@@ -150,16 +147,16 @@ def claim_everywhere(
     places: str,
     answers: tuple[str, ...] = (),
 ) -> Claim:
-    """A claim that the differences of every method go in one direction in every place.
+    """A claim that the differences of every method go in one direction under every condition.
 
     Decided as any claim, with Holm's correction for all comparisons together. The evidence is
     summarised per method.
 
     Args:
         text: the statement.
-        differences: by method, and then by place.
+        differences: by method, and then by condition.
         direction, column, answers: as in :func:`claim`.
-        places: what the places are, such as "amounts".
+        places: what the conditions are called, such as "amounts".
     """
     flat = {f"{name}, {place}": d for name, of in differences.items() for place, d in of.items()}
     sure = set(clear(flat))
@@ -168,12 +165,12 @@ def claim_everywhere(
         means = [d.mean for d in of.values()]
         certain = [d.mean for place, d in of.items() if f"{name}, {place}" in sure]
         parts.append(
-            f"{name} {_shown(min(means), column)} to {_shown(max(means), column)}{_unit(column)}, "
-            f"clearly higher in {sum(m > 0 for m in certain)} and lower in "
-            f"{sum(m < 0 for m in certain)} of {len(of)} {places}"
+            f"{name} {_shown(min(means), column)} to {_shown(max(means), column)}{_unit(column)} "
+            f"({len(of)} {places}: clearly higher in {sum(m > 0 for m in certain)}, clearly lower "
+            f"in {sum(m < 0 for m in certain)})"
         )
     evidence = "; ".join(parts)
-    tests = f"seeds: {_seeds(flat)}; paired t tests, Holm-adjusted for {len(flat)}"
+    tests = f"seeds: {_seeds(flat)}; paired t tests{_corrected(len(flat))}"
     return Claim(
         text=text,
         verdict=decide(flat, direction),
@@ -192,7 +189,12 @@ def _shown(value: float, column: Column) -> str:
 
 
 def _unit(column: Column) -> str:
-    return " points" if column.percent else ""
+    unit = "points" if column.percent else column.unit
+    return f" {unit}" if unit else ""
+
+
+def _corrected(comparisons: int) -> str:
+    return f", Holm-corrected for {comparisons} comparisons" if comparisons > 1 else ""
 
 
 def _p(value: float) -> str:

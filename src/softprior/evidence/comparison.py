@@ -254,8 +254,8 @@ def own_partner(reference: Reference) -> Callable[[Method], Method]:
 
 LEVELS = "Mean ± standard deviation over seeds."
 PAIRED = (
-    "Mean paired difference over seeds (same split, order and initialisation) with its 95 % t "
-    "interval."
+    "Mean difference over seeds with its 95 % t interval; the two runs of a seed have the same "
+    "split, order of samples and initialisation."
 )
 
 

@@ -12,8 +12,8 @@ from softprior.evidence import statistics
 
 # For the caption of a table of differences.
 INTERVALS = (
-    "Each interval stands by itself, not corrected for the number of comparisons; verdicts are "
-    "corrected (Holm, over the methods of a claim)."
+    "The intervals are not corrected for the number of comparisons; the verdicts are (by Holm's "
+    "method, over all comparisons of a claim)."
 )
 
 

@@ -11,10 +11,15 @@ from softprior.evidence.tables import Cell, Column, Difference, Measured, Table
 
 MISSING = "–"
 NOTATION = (
-    "“a ± b”: mean and sample standard deviation over seeds. “a [b, c]”: mean paired difference "
-    "over seeds and its 95 % t interval; it is called better, worse or different only where the "
-    "interval excludes zero, which chance alone brings about in one comparison of twenty. Verdicts "
-    "are corrected for that (Holm, over the methods of a claim)."
+    "“a ± b”: mean and sample standard deviation over seeds. “a [b, c]”: mean difference between "
+    "the two runs of each seed, and its 95 % t interval. It is marked “better”, “worse” or "
+    "“differs” only where the interval excludes zero; by chance alone this happens in one "
+    "comparison of twenty. The verdicts are corrected for this: p is the paired t test's p-value "
+    "after Holm's correction for all comparisons of a claim, and a difference is clear where p < "
+    "0.05. A claim about differences holds where all are clearly on the claimed side; it does not "
+    "hold where one is clearly on the other side; otherwise we cannot tell, and the claim is open. "
+    "d_z: the mean of the differences, divided by their standard deviation. Sign-flip p: the same "
+    "question asked by a test that assumes no normal distribution; it decides nothing."
 )
 _ARROWS = {"high": "↑", "low": "↓"}
 

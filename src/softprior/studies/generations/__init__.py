@@ -1,13 +1,13 @@
 """Ten generations of sequential self-distillation.
 
-Claim: over the generations test accuracy rises and NLL falls, while predictive uncertainty and
-    confidence diversity of the training-set predictions rise, and accuracy gains go with both.
+Claim: over the generations test accuracy rises and NLL falls; predictive uncertainty and confidence
+    diversity of the predictions on the training set rise, and accuracy gains correlate with both.
 Paper: RQ1, figure 1 (there CIFAR-100); the ensemble of generations: Born-Again Networks.
 Run: softprior study generations
-Cost: 100 runs at desk scale, 1 min 35 s of training in sum on one core of an AMD EPYC; on 20
+Cost: 100 runs at desk scale, 1 min 35 s of training in total on one core of an AMD EPYC; on 20
     classes of Tiny-ImageNet with 5 seeds 50 runs, 51 min 39 s.
-Expected: uncertainty and diversity rise over the generations; on digits no change of accuracy or
-    NLL is clear.
+Expected: uncertainty and diversity rise over the generations; on digits accuracy and NLL do not
+    clearly change.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from softprior.training import Recipe, Run, generations
 
 SEEDS = {"smoke": 2, "desk": 10, "paper": 10}
 GENERATIONS = {"smoke": 3, "desk": 10, "paper": 10}
-FEWEST = 5  # seeds of which an interval by resampling may decide
+FEWEST = 5  # seeds: with fewer, an interval by resampling decides nothing
 
 
 def chain(scale: Scale, seed: int) -> list[Recipe]:
-    """Generations that learn from the probabilities of the one before alone (T = 1)."""
+    """Generations that learn only from the probabilities of the one before (T = 1)."""
     alone = TeacherPrior(strength=1.0, temperature=1.0)
     return list(generations(base(scale, seed), alone, GENERATIONS[scale.name]))
 
@@ -50,7 +50,7 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
 
 
 def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
-    """Each generation, the generations as an ensemble, and what goes with the gains."""
+    """Each generation, the generations as an ensemble, and what the gains correlate with."""
     found = chains(runs)
     yield from _claims(found)
     yield found.alone.levels("generations", "Each generation", first="Generation")
@@ -72,8 +72,7 @@ def _claims(found: Chains) -> Iterable[Claim]:
     rises = f"from generation 1 to generation {n}."
 
     def change(text: str, of: Comparison, score: str, rising: bool) -> Claim:
-        unit = "difference, nats" if of.columns[score].unit else "difference"
-        gap = {unit: of.gap(last, first, score)}
+        gap = {"difference": of.gap(last, first, score)}
         return of.claim_gaps(text, gap, score, "higher" if rising else "lower", ("RQ1",))
 
     yield change(f"Test accuracy rises {rises}", found.alone, "accuracy", True)
@@ -83,8 +82,8 @@ def _claims(found: Chains) -> Iterable[Claim]:
     about: About
     for about in ("uncertainty", "diversity"):
         yield associated(
-            f"The more {about} in the teacher's probabilities, the more accuracy its student has "
-            "gained since generation 1.",
+            f"A student's gain in accuracy since generation 1 grows with the {about} of its "
+            "teacher's probabilities.",
             correlate(found, about, "since generation 1"),
             seeds=len(found.alone.seeds),
             students=n - 1,
@@ -93,7 +92,7 @@ def _claims(found: Chains) -> Iterable[Claim]:
     both = found.together.and_also(found.alone.results)
     yield both.claim_gaps(
         f"The ensemble of all {n} generations is more accurate than its first and its last member.",
-        {f"than generation {m.label}": both.gap(ours, m, "accuracy") for m in (first, last)},
+        {f"against generation {m.label}": both.gap(ours, m, "accuracy") for m in (first, last)},
         "accuracy",
         "higher",
     )
@@ -102,8 +101,8 @@ def _claims(found: Chains) -> Iterable[Claim]:
 def associated(text: str, rho: Interval, *, seeds: int, students: int) -> Claim:
     """A claim that a correlation is positive, decided by its interval.
 
-    Open where the interval includes zero, and with fewer than five seeds: their resamples are
-    too few for the interval to mean anything.
+    "Cannot tell" where the interval includes zero, and with fewer than five seeds: these have too
+    few different resamples for a meaningful interval.
     """
     verdict = Verdict("cannot tell")
     if rho.low > 0 and seeds >= FEWEST:
@@ -112,9 +111,9 @@ def associated(text: str, rho: Interval, *, seeds: int, students: int) -> Claim:
         verdict = Verdict("does not hold")
     value, low, high = (f"{v:+.2f}".replace("-", "−") for v in rho)
     interval = f" [{low}, {high}]" if rho.low == rho.low else ""  # NaN: one seed
-    sample = f"seeds: {seeds}, of {students} students; 95 % interval: whole seeds resampled"
+    sample = f"seeds: {seeds}, with {students} students each; 95 % interval by resampling seeds"
     if seeds < FEWEST:
-        sample += f", and fewer than {FEWEST} decide nothing"
+        sample += f"; fewer than {FEWEST} seeds decide nothing"
     brief = f"Spearman's ρ {value}{interval}"
     return Claim(
         text=text,
@@ -133,9 +132,10 @@ def _ensembles(found: Chains) -> Table:
     return Table(
         key="ensembles",
         title="The generations as an ensemble",
-        caption="Scores of the mean of the probabilities of generations 1 to k (mean ± standard "
-        "deviation over seeds), and their paired difference to generation k alone, with its 95 % "
-        f"t interval. {found.together.about} {notes(list(columns.values()))} {INTERVALS}",
+        caption="An ensemble predicts the mean of the probabilities of generations 1 to k. Its "
+        "scores (mean ± standard deviation over seeds), and their paired difference to generation "
+        f"k alone with its 95 % t interval. {found.together.about} "
+        f"{notes(list(columns.values()))} {INTERVALS}",
         columns=(
             Column(name="Generations"),
             *columns.values(),
@@ -155,19 +155,19 @@ def _ensembles(found: Chains) -> Table:
 def _correlations(found: Chains) -> Table:
     kinds: list[tuple[str, Gain, bool]] = [
         ("since generation 1", "since generation 1", False),
-        ("since generation 1, generation's mean taken away", "since generation 1", True),
-        ("on the teacher", "on the teacher", False),
+        ("since generation 1, minus the generation's mean", "since generation 1", True),
+        ("over the teacher", "over the teacher", False),
     ]
     return Table(
         key="correlations",
-        title="What goes with the gains",
-        caption="Spearman's correlation of a student's gain in test accuracy with what its "
-        f"teacher's training-set predictions are like: {len(found.alone.seeds)} seeds of "
-        f"{len(found.generations) - 1} students. From and to: 95 % interval, whole seeds resampled "
-        "(2,000 times), none for one seed; with few seeds it is rather too short. What rises over "
-        "the generations correlates with all that does; where each generation's mean is taken "
-        "away, chains are compared at the same generation. A teacher that did badly by chance is "
-        "easily gained on.",
+        title="What the gains in accuracy correlate with",
+        caption="Spearman's correlation of a student's gain in test accuracy with its teacher's "
+        f"predictions on the training set: {len(found.alone.seeds)} seeds with "
+        f"{len(found.generations) - 1} students each. From and To: 95 % interval from resampling "
+        "whole seeds (2,000 times), none for one seed; with few seeds it is too narrow. Numbers "
+        "that rise over the generations all correlate with one another; minus the generation's "
+        "mean, a student is compared only with students of the same generation. The gain over the "
+        "teacher is large where the teacher is bad by chance.",
         columns=(
             Column(name="Gain"),
             Column(name="Teacher's"),
@@ -182,7 +182,7 @@ def _correlations(found: Chains) -> Table:
 
 
 def _curves(found: Chains) -> Figure:
-    """Each number over the generations; test scores of the ensemble beside."""
+    """Each score over the generations, and the ensemble's scores on the test set."""
 
     def curve(score: str, of: Comparison, name: str = "generation k") -> Panel:
         return of.panel(score, "k", "Generation k", series=lambda method: name)
