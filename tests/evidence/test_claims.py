@@ -20,14 +20,14 @@ def test_difference_is_the_paired_t_interval() -> None:
     interval = scipy_stats.ttest_rel(ours, theirs).confidence_interval(0.95)
     assert difference.mean == 0.5
     assert (difference.low, difference.high) == pytest.approx(tuple(interval))
-    assert not difference.clear
+    assert not difference.excludes_zero
     assert difference.p_t == pytest.approx(scipy_stats.ttest_rel(ours, theirs).pvalue)
     assert difference.p == 0.5  # of ±.5 ±.5 ±.5 ±1.5, 8 of 16 are as far from 0 as 2
     assert difference.effect == pytest.approx(0.5 / math.sqrt(2 / 3))
     alone = Difference.paired([1.0], [0.5])
     assert alone.n == 1
     assert math.isnan(alone.low)
-    assert not alone.clear
+    assert not alone.excludes_zero
 
 
 def test_measured_is_mean_and_sample_deviation() -> None:

@@ -63,13 +63,13 @@ def test_drawn_flips_agree_with_exact_ones(monkeypatch: pytest.MonkeyPatch) -> N
     values = (draws(16) + 0.45).tolist()
     exact = S.sign_flip_p(values)
     assert 0.01 < exact < 0.5
-    monkeypatch.setattr(S, "_EXACT", 10)
-    S._signs.cache_clear()
+    monkeypatch.setattr(S, "_MOST_EXACT", 10)
+    S._sign_flips.cache_clear()
     drawn = S.sign_flip_p(values)
     assert drawn == S.sign_flip_p(values)
-    S._signs.cache_clear()
+    S._sign_flips.cache_clear()
     assert drawn != exact
-    assert drawn == pytest.approx(exact, abs=5 * math.sqrt(exact / S._FLIPS))
+    assert drawn == pytest.approx(exact, abs=5 * math.sqrt(exact / S._DRAWN_FLIPS))
     assert S.sign_flip_p([1.0] * 40) > 0  # the given signs are among those drawn
 
 
@@ -81,7 +81,7 @@ def test_no_interval_where_there_is_none(values: list[float]) -> None:
     assert math.isnan(S.t_p(S.t_interval(values), len(values)))
     assert math.isnan(S.sign_flip_p(values))
     difference = Difference.paired(values, [0.0] * len(values))
-    assert not difference.clear
+    assert not difference.excludes_zero
     assert math.isnan(difference.p_t)
     assert math.isnan(difference.effect)
 
@@ -138,7 +138,7 @@ def test_a_correction_can_take_a_verdict_back() -> None:
     half = float(stats.t.ppf(0.975, 9))
     gap = Difference(float(stats.t.ppf(1 - 0.015, 9)), 0.0, 0.0, 10)
     gap = Difference(gap.mean, gap.mean - half, gap.mean + half, 10)
-    assert gap.clear
+    assert gap.excludes_zero
     assert gap.p_t == pytest.approx(0.03)
     assert claim("More.", {"a": gap}, "higher", PLAIN).verdict.outcome == "holds"
     assert claim("More.", {"a": gap}, "lower", PLAIN).verdict.outcome == "does not hold"
@@ -160,12 +160,12 @@ def test_false_alarms_of_four_methods_that_do_not_differ(n: int, worth: float) -
         outcome = claim("Every one is better.", gaps, "higher", PLAIN).verdict.outcome
         alarms += outcome != "cannot tell"
         if outcome == "holds":
-            assert all(gap.clear for gap in gaps.values())
+            assert all(gap.excludes_zero for gap in gaps.values())
     assert stats.binom.sf(alarms - 1, trials, 0.05) > 0.001
     # The same with every method by itself, uncorrected: the family errs far more often.
     if n == 15 and worth == 0:
         apart = sum(
-            any(Difference.paired(s[i], s[0]).clear for i in range(1, 5))
+            any(Difference.paired(s[i], s[0]).excludes_zero for i in range(1, 5))
             for s in seeds.transpose(1, 2).tolist()
         )
         assert apart > 1.5 * 0.05 * trials > alarms

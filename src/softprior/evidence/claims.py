@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 from softprior.evidence import statistics
 from softprior.evidence.tables import Column, Difference
 
-LEVEL = 0.05  # significance: the chance of a wrong verdict on a claim where no method differs
+SIGNIFICANCE = 0.05  # the chance of a wrong verdict on a claim where no method differs
 
 Outcome: TypeAlias = Literal["holds", "does not hold", "cannot tell"]
 SYMBOLS: dict[Outcome, str] = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
@@ -68,7 +68,9 @@ def adjusted(differences: Differences) -> dict[str, float]:
 def clear(differences: Differences) -> list[str]:
     """The differences that are clearly not zero: by their intervals, and after correction."""
     p_values = adjusted(differences)
-    return [name for name, d in differences.items() if d.clear and p_values[name] < LEVEL]
+    return [
+        name for name, d in differences.items() if d.excludes_zero and p_values[name] < SIGNIFICANCE
+    ]
 
 
 def decide(differences: Differences, direction: Direction) -> Verdict:

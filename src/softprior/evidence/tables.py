@@ -1,4 +1,8 @@
-"""Tables: numbers over seeds, and what stands above them. Nothing here draws or prints."""
+"""Tables of scores: their cells, columns and captions. Nothing here draws or prints.
+
+A cell is a text, a number, a mean over seeds (:class:`Measured`), or a mean difference between two
+methods over seeds (:class:`Difference`).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from softprior.evidence import statistics
 
-# For the caption of a table of differences.
+# A sentence for the caption of every table of differences.
 INTERVALS = (
     "The intervals are not corrected for the number of comparisons; the verdicts are (by Holm's "
     "method, over all comparisons of a claim)."
@@ -33,15 +37,17 @@ class Measured:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean paired difference over n matched seeds, its interval, and its p-value.
+    """Mean paired difference over n seeds, its t interval, and the p-value of the sign-flip test.
+
+    Paired: the two runs of a seed are compared with each other ("ours - theirs").
 
     Attributes:
-        mean: of ours - theirs, seed by seed.
+        mean: of ours - theirs over the seeds.
         low: lower end of its 95 % t interval (NaN for n = 1).
         high: upper end.
         n: number of seeds.
-        p: two-sided p-value of the exact sign-flip test, at least ``2^(1-n)``: it assumes no
-            normal distribution, but five seeds cannot bring it below 0.0625.
+        p: two-sided p-value of the sign-flip test, see :func:`.sign_flip_p`. The test assumes no
+            normal distribution, but p is at least ``2^(1-n)``: 0.0625 for five seeds.
     """
 
     mean: float
@@ -56,8 +62,8 @@ class Difference:
         return cls(*statistics.t_interval(gaps), len(gaps), statistics.sign_flip_p(gaps))
 
     @property
-    def clear(self) -> bool:
-        """Whether the interval excludes zero."""
+    def excludes_zero(self) -> bool:
+        """Whether zero is outside the interval (without correction for several comparisons)."""
         return self.low > 0 or self.high < 0
 
     @property
@@ -66,15 +72,15 @@ class Difference:
 
     @property
     def p_t(self) -> float:
-        """Two-sided p-value of the paired t test: below 0.05 just where the interval is clear.
+        """Two-sided p-value of the paired t test: below 0.05 if and only if zero is excluded.
 
-        Where all seeds differ by the same it is the sign-flip test's ``2^(1-n)``.
+        Where all seeds have the same difference it is ``2^(1-n)``, see :func:`.t_p`.
         """
         return statistics.t_p(self.interval, self.n)
 
     @property
     def effect(self) -> float:
-        """Cohen's d_z: the mean over the standard deviation of the differences."""
+        """Cohen's d_z: the mean of the differences, divided by their standard deviation."""
         return statistics.t_statistic(self.interval, self.n) / math.sqrt(self.n)
 
 
@@ -83,16 +89,16 @@ Cell: TypeAlias = str | int | float | Measured | Difference
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a table, and the axis of a figure that shows the same score.
+    """How a score is shown: as a column of a table, or as the axis of a figure.
 
     Attributes:
-        name: its heading.
-        digits: how many its numbers show.
+        name: heading of the column.
+        digits: number of decimals.
         percent: show fractions × 100; results.json always holds the fractions.
-        better: which end of it is good.
-        unit: of its numbers, such as nats; percent has its own.
-        notes: how it is measured, in sentences for the caption.
-        about: on what: which part of the data, which epoch; a sentence for the caption.
+        better: whether high or low values are good; None where neither is.
+        unit: of the numbers, such as nats; leave it empty where ``percent`` is true.
+        notes: sentences for the caption: how the score is computed.
+        about: a sentence for the caption: which part of the data and which epoch it is of.
     """
 
     name: str
@@ -103,29 +109,32 @@ class Column:
     notes: tuple[str, ...] = ()
     about: str = ""
 
-    def named(self, name: str) -> Column:
-        """The same under another heading."""
+    def with_name(self, name: str) -> Column:
+        """The same column under another heading."""
         return replace(self, name=name)
 
     @property
     def factor(self) -> int:
-        """What its numbers are multiplied with before they are shown."""
+        """The factor by which its numbers are multiplied before they are shown."""
         return 100 if self.percent else 1
 
     @property
     def axis(self) -> str:
-        """Name and unit, for an axis."""
+        """Label of an axis that shows the score: name and unit."""
         return _with_unit(self.name, "%" if self.percent else self.unit)
 
     @property
     def gap_axis(self) -> str:
-        """The same for differences: those of percent are in points."""
+        """Label of an axis that shows differences of the score: percentages differ by points."""
         return _with_unit(f"Δ {self.name}", "points" if self.percent else self.unit)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of cells under columns; the first column names the row."""
+    """Rows of cells under columns; the first cell of a row is its name.
+
+    ``key`` identifies the table within its study: in results.json, in file names and links.
+    """
 
     key: str
     title: str
@@ -139,5 +148,5 @@ def _with_unit(name: str, unit: str) -> str:
 
 
 def notes(columns: Sequence[Column]) -> str:
-    """How the columns are measured, each sentence once, for a caption."""
+    """The notes of all columns for one caption, each sentence once."""
     return " ".join(dict.fromkeys(note for column in columns for note in column.notes))

@@ -113,7 +113,7 @@ def _difference(cell: Difference, column: Column) -> Reading:
         return Reading(value=value, exact=exact)
     bounds = ", ".join(_shown(v, column, signed=True) for v in (cell.low, cell.high))
     mark = ""
-    if cell.clear:
+    if cell.excludes_zero:
         good = {"high": cell.low > 0, "low": cell.high < 0}
         mark = "differs" if column.better is None else "worse"
         mark = "better" if column.better and good[column.better] else mark

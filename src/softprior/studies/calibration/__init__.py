@@ -95,7 +95,7 @@ _RISK = Column(
 )
 SELECTIVE = {
     "AURC": Score(_RISK, diagnostics.aurc),
-    "Excess AURC": Score(_RISK.named("Excess AURC"), diagnostics.excess_aurc),
+    "Excess AURC": Score(_RISK.with_name("Excess AURC"), diagnostics.excess_aurc),
     **{
         f"Risk at {10 * tenths} %": Score(
             replace(_RISK, name=f"Risk at {10 * tenths} %", digits=2), partial(_risk_at, tenths)
@@ -226,7 +226,7 @@ def _scores(groups: Mapping[Method, Sequence[Run]], before: Stage, after: Stage)
         for score in PROPER
         for column in (
             before.found.columns[score],
-            after.found.columns[score].named(f"{score}, scaled"),
+            after.found.columns[score].with_name(f"{score}, scaled"),
         )
     ]
     return Table(

@@ -139,7 +139,7 @@ def _ensembles(found: Chains) -> Table:
         columns=(
             Column(name="Generations"),
             *columns.values(),
-            *(columns[score].named(f"{columns[score].name}, difference") for score in shown),
+            *(columns[score].with_name(f"{columns[score].name}, difference") for score in shown),
         ),
         rows=[
             (

@@ -46,7 +46,7 @@ WEIGHTS = (WEIGHT, 1.0, 1.2)
 TEMPERATURE = 1.0  # the probabilities of a teacher that saw wrong labels are soft as they are
 CLEAN: Setting = ("symmetric", 0.0)
 
-_LAST = ACCURACY.column.named("Accuracy, last epoch")
+_LAST = ACCURACY.column.with_name("Accuracy, last epoch")
 SCORES = {
     "accuracy": ACCURACY,
     "nll": NLL,

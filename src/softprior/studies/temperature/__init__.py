@@ -167,7 +167,7 @@ def _teacher_table(found: Found) -> Table:
         columns=(
             Column(name="Temperature"),
             *teacher_.columns.values(),
-            *(column.named(f"Students' {column.name.lower()}") for column in mine),
+            *(column.with_name(f"Students' {column.name.lower()}") for column in mine),
         ),
         rows=[
             (
