@@ -49,8 +49,14 @@ class Comparison:
 
     @property
     def about(self) -> str:
-        """What was measured, for captions: of every score the part of the data and the epoch."""
-        return " ".join(dict.fromkeys(c.about for c in self.columns.values() if c.about))
+        """For captions: which part of the data and which epoch the scores are of."""
+        names: dict[str, list[str]] = {}
+        for column in self.columns.values():
+            if column.about:
+                names.setdefault(column.about, []).append(column.name)
+        if len(names) < 2:
+            return next(iter(names), "")
+        return " ".join(f"{', '.join(of)}: {a[:1].lower()}{a[1:]}" for a, of in names.items())
 
     def where(self, **facts: Any) -> list[Method]:
         """The methods of which all these facts are true."""

@@ -70,8 +70,9 @@ def _after(opening: str, text: str) -> str:
 def _continued(text: str) -> str:
     """A claim's text in the middle of a sentence; a name in capitals stays one.
 
-    >>> _continued("NLL falls."), _continued("Accuracy rises.")
-    ('NLL falls', 'accuracy rises')
+    >>> _continued("NLL falls."), _continued("Accuracy rises."), _continued("A gain is seen.")
+    ('NLL falls', 'accuracy rises', 'a gain is seen')
     """
     text = text.removesuffix(".")
-    return text if text[:2].isupper() or text.startswith("Beta") else text[:1].lower() + text[1:]
+    name = text[:2].isupper() and not text.startswith("A ")  # an article is no name
+    return text if name or text.startswith("Beta") else text[:1].lower() + text[1:]

@@ -232,8 +232,8 @@ def _scores(groups: Mapping[Method, Sequence[Run]], before: Stage, after: Stage)
     return Table(
         key="scores",
         title="Accuracy, temperature, and proper scores before and after scaling",
-        caption=f"{LEVELS} {found.about} Temperature: the one with the lowest NLL on the "
-        "validation set; it is below 1 where a method is underconfident, and uncertain where the "
+        caption=f"{LEVELS} {found.about} The temperature is the one with the lowest "
+        "NLL there; it is below 1 where a method is underconfident, and uncertain where the "
         "validation set has few errors. Scaled: test set, at that temperature. NLL in nats; Brier "
         "score in [0, 2].",
         columns=(
