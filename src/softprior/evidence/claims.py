@@ -191,8 +191,7 @@ def _shown(value: float, column: Column) -> str:
 
 
 def _unit(column: Column) -> str:
-    unit = "points" if column.percent else column.unit
-    return f" {unit}" if unit else ""
+    return f" {column.gap_unit}" if column.gap_unit else ""
 
 
 def _corrected(comparisons: int) -> str:

@@ -119,14 +119,19 @@ class Column:
         return 100 if self.percent else 1
 
     @property
+    def gap_unit(self) -> str:
+        """The unit of differences: percentages differ by points."""
+        return "points" if self.percent else self.unit
+
+    @property
     def axis(self) -> str:
         """Label of an axis that shows the score: name and unit."""
         return _with_unit(self.name, "%" if self.percent else self.unit)
 
     @property
     def gap_axis(self) -> str:
-        """Label of an axis that shows differences of the score: percentages differ by points."""
-        return _with_unit(f"Δ {self.name}", "points" if self.percent else self.unit)
+        """Label of an axis that shows differences of the score."""
+        return _with_unit(f"Δ {self.name}", self.gap_unit)
 
 
 @dataclass(frozen=True, kw_only=True)
