@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from softprior import checks
+from softprior.labels import valid_mask
 from softprior.margin import label_margin
 
 
@@ -47,6 +48,21 @@ class Batch:
         generator: torch.Generator | None = None,
         states: Sequence[tuple[object, nn.Module]] = (),
     ) -> None:
+        checks.logits_matrix(logits)
+        checks.tensor(labels, "labels")
+        if labels.shape[:1] != logits.shape[:1]:
+            raise ValueError(
+                f"labels must have a row for each of the {len(logits)} of logits, got shape "
+                f"{tuple(labels.shape)}"
+            )
+        if teacher_logits is not None:
+            checks.floating(teacher_logits, "teacher_logits")
+        if index is not None:
+            index = checks.sample_numbers(index, len(logits))
+        if epoch is not None and not isinstance(epoch, Tensor):
+            checks.whole("epoch", epoch, 0)
+        if epochs is not None:
+            checks.whole("epochs", epochs, 1)
         self.logits = logits.detach()
         self.labels = labels
         self.teacher_logits = teacher_logits
@@ -77,7 +93,7 @@ class Batch:
     def valid(self) -> Tensor | None:
         """Mask (N,) of the samples that are not ignored; None where all are known to count."""
         if self._valid is None:
-            self._valid = (checks.valid(self.labels),)
+            self._valid = (valid_mask(self.labels),)
         return self._valid[0]
 
     @property

@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from softprior import checks
+from softprior import checks, devices
 
 
 class TwoLevel(NamedTuple):
@@ -157,7 +157,7 @@ def _check_level(
         raise TypeError(f"{name} must be floating point, got {level.dtype}")
     if level.device != device:
         raise ValueError(f"{name} must be on the device of logits, {device}, got {level.device}")
-    if not (values and checks.values_visible(level)):
+    if not (values and devices.values_visible(level)):
         return
     if valid is not None:
         level = level[valid]
@@ -183,7 +183,7 @@ def _check_indices(logits: Tensor, indices: object, *, values: bool) -> None:
         raise ValueError(
             f"counts.indices must be on the device of logits, {logits.device}, got {indices.device}"
         )
-    if not (values and indices.numel() and checks.values_visible(indices)):
+    if not (values and indices.numel() and devices.values_visible(indices)):
         return
     low, high = (int(v) for v in indices.aminmax())
     if low < 0 or high >= classes:

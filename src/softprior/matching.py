@@ -11,7 +11,8 @@ import math
 import torch
 from torch import Tensor
 
-from softprior import checks
+from softprior import checks, devices
+from softprior.labels import class_labels
 
 
 def uniform_smoothing(smoothing: float, num_classes: int) -> float:
@@ -48,12 +49,12 @@ def teacher_smoothing(
     checks.number("temperature", temperature, 0, open_low=True)
     checks.number("weight", weight, 0, open_low=True)
     checks.logits_matrix(teacher_logits, "teacher_logits")
-    labels = checks.class_labels(teacher_logits, labels)
+    labels = class_labels(teacher_logits, labels)
     if labels.is_floating_point():
         raise TypeError(f"matching wants class indices (n,), got {labels.dtype} labels")
     checks.finite_logits(teacher_logits, "teacher_logits")
-    p = torch.softmax(teacher_logits.double() / temperature, -1)
-    return weight * (1 - p.gather(1, labels.unsqueeze(1)).mean().item())
+    p = torch.softmax(devices.float64_of(teacher_logits) / temperature, -1)
+    return weight * (1 - p.gather(1, labels.to(p.device).unsqueeze(1)).mean().item())
 
 
 def teacher_temperature(

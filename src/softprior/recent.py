@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from softprior import checks
+from softprior import devices
 from softprior.batch import Batch
 from softprior.component import State
 
@@ -81,7 +81,7 @@ class Recent(State):
         if valid is not None:
             new = new.masked_fill(~valid, torch.nan)
         seen = torch.cat([self.margins, new])
-        if checks.values_visible(new) and not bool(new.isnan().any()):
+        if devices.values_visible(new) and not bool(new.isnan().any()):
             return seen, new  # what is remembered is in this order already
         return seen[(~seen.isnan()).byte().argsort(stable=True)], new
 
