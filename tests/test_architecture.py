@@ -14,14 +14,8 @@ import softprior
 ROOT = pathlib.Path(softprior.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-SHARED = {
-    "checks",
-    "labels",
-    "counts",
-    "margin",
-    "discovery",
-    "gathering",
-}  # of priors and penalties
+# of priors and penalties
+SHARED = {"checks", "devices", "labels", "counts", "margin", "discovery", "gathering"}
 COMPONENT = {"batch", "component"}  # of whoever remembers
 FAMILIES = {"priors", "penalties", "teachers"}
 PUBLIC = COMPONENT | FAMILIES | {"counts", "criterion", "diagnostics", "losses", "posterior"}
