@@ -50,10 +50,14 @@ class Batch:
     ) -> None:
         checks.logits_matrix(logits)
         checks.tensor(labels, "labels")
-        if labels.shape[:1] != logits.shape[:1]:
+        probabilities = labels.dtype in checks.FLOATS
+        if not probabilities and labels.dtype not in checks.INTEGERS:
+            raise TypeError(f"labels must be integers or probabilities, got {labels.dtype}")
+        if labels.shape != (logits.shape if probabilities else logits.shape[:1]):
             raise ValueError(
-                f"labels must have a row for each of the {len(logits)} of logits, got shape "
-                f"{tuple(labels.shape)}"
+                f"labels must be class indices ({len(logits)},) or class probabilities "
+                f"{tuple(logits.shape)} to go with logits, got shape {tuple(labels.shape)} of "
+                f"{labels.dtype}"
             )
         if teacher_logits is not None:
             checks.floating(teacher_logits, "teacher_logits")
@@ -148,4 +152,12 @@ class Batch:
         raise ValueError(
             f"{component} remembers what it has seen, and a value keeps no state: use "
             f"softprior.PosteriorLoss, which keeps it for a {name}"
+        )
+
+
+def check_batch(batch: object) -> None:
+    """Raise TypeError unless it is one."""
+    if not isinstance(batch, Batch):
+        raise TypeError(
+            f"batch must be a softprior.Batch(logits, labels), got {checks.shown(batch)}"
         )

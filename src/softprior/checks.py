@@ -12,10 +12,9 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-import operator
 import sys
 from collections.abc import Iterable
-from typing import Any, SupportsIndex
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -67,10 +66,10 @@ def number(
         )
 
 
-def whole(what: str, value: SupportsIndex | None, low: int, high: int = 2**63 - 1) -> None:
+def whole(what: str, value: Any, low: int, high: int = 2**63 - 1) -> None:
     """Raise ValueError unless ``value`` is an integer and ``low <= value <= high``."""
     real = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not real or not low <= operator.index(value) <= high:  # type: ignore[arg-type]
+    if not real or not low <= value <= high:
         within = f"≥ {low}" if low > -(2**63) and high == 2**63 - 1 else f"in {low}..{high}"
         raise ValueError(f"{what} must be an integer {within}, got {shown(value)}")
 
@@ -128,7 +127,7 @@ def integers(value: object, name: str) -> None:
 def on_device(values: Tensor, name: str) -> None:
     """Raise ValueError for a tensor of the meta device, where its values are wanted."""
     if values.is_meta:
-        raise ValueError(f"{name} are on the meta device, which has shapes and no values")
+        raise ValueError(f"{name} must have values, got a tensor on the meta device")
 
 
 def logits_matrix(logits: Tensor, name: str = "logits") -> None:

@@ -149,6 +149,7 @@ class PosteriorLoss(nn.Module):
         """
         if not self.states:
             return
+        checks.logits_matrix(logits)
         labels = class_labels(logits, labels, self.ignore_index)
         self._observe(self._batch(logits, labels, teacher_logits, index, epoch, epochs))
 

@@ -91,11 +91,13 @@ def sum_tolerance(dtype: torch.dtype, classes: int) -> float:
 
 def _label_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
     if labels.ndim == 1:
-        raise TypeError(f"class indices must be integers, got {labels.dtype}; use labels.long()")
+        raise TypeError(
+            f"labels given as class indices must be integers, got {labels.dtype}; use labels.long()"
+        )
     if labels.shape != logits.shape:
         raise ValueError(
-            f"class probabilities must have the shape of logits, {tuple(logits.shape)}, "
-            f"got {tuple(labels.shape)}"
+            "labels given as class probabilities must have the shape of logits, "
+            f"{tuple(logits.shape)}, got {tuple(labels.shape)}"
         )
     wide = devices.widest(labels.device)
     tolerance = sum_tolerance(labels.dtype, labels.shape[1])

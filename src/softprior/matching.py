@@ -49,6 +49,7 @@ def teacher_smoothing(
     checks.number("temperature", temperature, 0, open_low=True)
     checks.number("weight", weight, 0, open_low=True)
     checks.logits_matrix(teacher_logits, "teacher_logits")
+    checks.on_device(teacher_logits, "teacher_logits")
     labels = class_labels(teacher_logits, labels)
     if labels.is_floating_point():
         raise TypeError(f"matching wants class indices (n,), got {labels.dtype} labels")
@@ -85,7 +86,8 @@ def teacher_temperature(
     >>> round(teacher_smoothing(logits, torch.tensor([0, 1]), temperature=T, weight=0.6), 6)
     0.15
     """
-    _amount(smoothing, teacher_logits.shape[-1] if teacher_logits.ndim == 2 else 2)
+    checks.logits_matrix(teacher_logits, "teacher_logits")
+    _amount(smoothing, teacher_logits.shape[1])
     checks.number("weight", weight, 0, open_low=True)
 
     def amount(log_t: float) -> float:
@@ -138,6 +140,5 @@ def penalty_weight(smoothing: float, num_classes: int) -> float:
 
 
 def _amount(smoothing: float, num_classes: int, name: str = "smoothing") -> None:
-    if not isinstance(num_classes, int) or num_classes < 2:
-        raise ValueError(f"num_classes must be an integer of at least 2, got {num_classes!r}")
+    checks.whole("num_classes", num_classes, 2)
     checks.number(name, smoothing, 0, 1, open_low=True)

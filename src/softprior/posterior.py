@@ -120,6 +120,13 @@ def soft_labels(
     checks.number("label_weight", label_weight, -1)
     checks.tensor(labels, "labels")
     checks.on_device(labels, "labels")
+    if labels.dtype not in (*checks.FLOATS, *checks.INTEGERS):
+        raise TypeError(f"labels must be integers or probabilities, got {labels.dtype}")
+    if not (labels.ndim == 1 + labels.is_floating_point() and len(labels)):
+        raise ValueError(
+            "labels must be class indices (B,) or class probabilities (B, K), got shape "
+            f"{tuple(labels.shape)} of {labels.dtype}"
+        )
     if num_classes is not None:
         checks.whole("num_classes", num_classes, 1)
     dtype = torch.get_default_dtype()

@@ -5,6 +5,7 @@ One file per format.
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 import zipfile
@@ -47,6 +48,8 @@ def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
         FileNotFoundError: there is no such file.
         ValueError: anything else that is wrong with it, in one line that begins with its path.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be text or a pathlib.Path, got {checks.shown(path)}")
     path = Path(path)
     readers = {".csv": csv.read, ".npz": npz.read, ".parquet": parquet.read}
     if not path.exists():

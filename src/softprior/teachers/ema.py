@@ -114,6 +114,8 @@ class EMATeacher(Teacher):
 
     @torch.no_grad()
     def observe(self, model: nn.Module, logits: Tensor, labels: Tensor, index: Tensor) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got {checks.shown(model)}")
         student = unwrapped(model)
         mine, theirs = _paired(self.network.named_parameters(), student.named_parameters())
         buffers = _paired(self.network.named_buffers(), student.named_buffers())

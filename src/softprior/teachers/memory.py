@@ -108,6 +108,8 @@ def remember(
     Samples that the mask ``valid`` (B,) leaves out are not written.
     """
     index = checks.sample_index(index, len(memory), owner, rows=len(outputs))
+    if not memory.is_meta:
+        checks.on_device(index, "index")
     outputs, index = outputs.to(memory), index.to(memory.device)
     if valid is not None:
         # Ignored samples may repeat a valid one's index (padding): all write what the first
