@@ -14,7 +14,8 @@ import softprior
 ROOT = pathlib.Path(softprior.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
 
-SHARED = {"checks", "counts", "margin", "discovery", "gathering"}  # of priors and penalties
+# of priors and penalties
+SHARED = {"checks", "devices", "labels", "counts", "margin", "discovery", "gathering"}
 COMPONENT = {"batch", "component"}  # of whoever remembers
 FAMILIES = {"priors", "penalties", "teachers"}
 PUBLIC = COMPONENT | FAMILIES | {"counts", "criterion", "diagnostics", "losses", "posterior"}
@@ -26,29 +27,33 @@ EVERYTHING = CORE | RUNNING | {"experiment", "predictions", "cli"}
 RULES: dict[str, tuple[set[str], set[str]]] = {
     # training and experiment: only when Recipe, fit, run_study, … are asked for
     "": (PUBLIC | {"training", "experiment"}, set()),
-    "checks": (set(), {"torch"}),
-    "counts": ({"checks"}, {"torch"}),
+    "devices": (set(), {"torch"}),
+    "checks": ({"devices"}, {"torch"}),
+    "labels": ({"checks", "devices"}, {"torch"}),
+    "counts": ({"checks", "devices"}, {"torch"}),
     "margin": (set(), {"torch"}),
     "discovery": (set(), set()),
-    "batch": ({"checks", "margin"}, {"torch"}),
+    "batch": ({"checks", "labels", "margin"}, {"torch"}),
     "component": ({"batch"}, {"torch"}),
     "own": ({"checks"}, set()),
-    "kernel": ({"checks", "counts"}, {"torch"}),
-    "posterior": ({"checks", "counts", "kernel"}, {"torch"}),
+    "kernel": ({"checks", "counts", "devices"}, {"torch"}),
+    "posterior": ({"checks", "counts", "kernel", "labels"}, {"torch"}),
     "criterion": (
-        COMPONENT | {"checks", "counts", "gathering", "kernel", "posterior", "priors", "penalties"},
+        COMPONENT
+        | SHARED - {"discovery", "margin"}
+        | {"kernel", "posterior", "priors", "penalties"},
         {"torch"},
     ),
     "losses": ({"checks", "criterion", "penalties", "posterior", "priors"}, set()),
-    "matching": ({"checks"}, {"torch"}),
-    "recent": (COMPONENT | {"checks"}, {"torch"}),
+    "matching": ({"checks", "devices", "labels"}, {"torch"}),
+    "recent": (COMPONENT | {"devices"}, {"torch"}),
     "priors": (SHARED | COMPONENT | {"matching", "recent"}, {"torch"}),
     "penalties": (SHARED | COMPONENT, {"torch"}),
-    "teachers": ({"checks", "component", "margin", "discovery"}, {"torch"}),
+    "teachers": ({"checks", "component", "labels", "margin", "discovery"}, {"torch"}),
     "records": (COMPONENT | FAMILIES | {"checks", "counts", "own"}, {"torch"}),
-    "diagnostics": ({"checks", "margin"}, {"torch"}),
+    "diagnostics": ({"checks", "devices", "labels", "margin"}, {"torch"}),
     "gathering": (set(), {"torch"}),
-    "predictions": ({"checks"}, {"torch", "numpy", "pyarrow"}),
+    "predictions": ({"checks", "labels"}, {"torch", "numpy", "pyarrow"}),
     "training": (
         CORE,
         {

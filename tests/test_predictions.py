@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -233,7 +234,10 @@ def test_logits_that_are_not_finite(tmp_path, suffix, value):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ([0.5, 0.25, 0.5], r"must sum to 1 over the classes \(within 1e-3\), row 1 sums to 1.25"),
+        (
+            [0.5, 0.25, 0.5],
+            r"must sum to 1 over the classes \(within 0.02\), row 1 sums to 1.25",
+        ),
         ([1.5, -0.5, 0.0], "probabilities must be ≥ 0 and finite, got -0.5 in row 1, class 1"),
         ([1.0, math.nan, 0.0], "probabilities must be ≥ 0 and finite, got nan in row 1, class 1"),
         ([math.inf, 0.0, 0.0], "probabilities must be ≥ 0 and finite, got inf in row 1, class 0"),
@@ -243,6 +247,35 @@ def test_probabilities_that_are_none(tmp_path, suffix, row, message):
     scores = PROBS.copy()
     scores[1] = row
     _fails(_write(tmp_path / f"p{suffix}", scores, kind="prob"), message)
+
+
+@pytest.mark.parametrize("classes", [2, 4, 30, 1000])
+@pytest.mark.parametrize("rounded", ["bfloat16", "float16", "two decimals", "four decimals"])
+def test_probabilities_that_were_rounded(tmp_path, rounded, classes):
+    """Are divided by their sums, which is said in one line; or it is said what to do."""
+    p = torch.softmax(2 * torch.randn(40, classes, dtype=torch.float64), 1)
+    if "decimals" in rounded:
+        places = 2 if rounded == "two decimals" else 4
+        of = p.mul(10**places).round() / 10**places
+        may_fail = places == 2 and classes > 4
+    else:
+        of, may_fail = p.to(getattr(torch, rounded)).double(), False
+    off = (of.sum(1) - 1).abs().amax()
+    path = tmp_path / "p.npz"
+    np.savez(path, probs=of.numpy(), labels=p.argmax(1).numpy())
+    if may_fail:
+        _fails(path, r"row \d+ sums to .*; if they were rounded to few decimals, divide each row")
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        logits, _ = read_predictions(path)
+    assert [str(w.message).startswith("probabilities were divided by") for w in caught] == (
+        [True] if off > 1e-3 else []
+    )
+    close = torch.testing.assert_close
+    close(logits.exp().sum(1), torch.ones(40, dtype=torch.float64))
+    known = of > 0
+    close(logits.exp()[known], (of / of.sum(1, keepdim=True))[known])
 
 
 @tables

@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from softprior import checks
+from softprior import checks, devices
+from softprior.labels import class_labels
 
 
 def uniform_smoothing(smoothing: float, num_classes: int) -> float:
@@ -50,12 +51,13 @@ def teacher_smoothing(
     checks.number("temperature", temperature, 0, open_low=True)
     checks.number("weight", weight, 0, open_low=True)
     checks.logits_matrix(teacher_logits, "teacher_logits")
-    labels = checks.class_labels(teacher_logits, labels)
+    checks.on_device(teacher_logits, "teacher_logits")
+    labels = class_labels(teacher_logits, labels)
     if labels.is_floating_point():
         raise TypeError(f"matching wants class indices (n,), got {labels.dtype} labels")
     checks.finite_logits(teacher_logits, "teacher_logits")
-    p = torch.softmax(teacher_logits.double() / temperature, -1)
-    return weight * (1 - p.gather(1, labels.unsqueeze(1)).mean().item())
+    p = torch.softmax(devices.float64_of(teacher_logits) / temperature, -1)
+    return weight * (1 - p.gather(1, labels.to(p.device).unsqueeze(1)).mean().item())
 
 
 def teacher_temperature(
@@ -85,7 +87,8 @@ def teacher_temperature(
     >>> round(teacher_smoothing(logits, torch.tensor([0, 1]), temperature=T, weight=0.6), 6)
     0.15
     """
-    _check_amount(smoothing, teacher_logits.shape[-1] if teacher_logits.ndim == 2 else 2)
+    checks.logits_matrix(teacher_logits, "teacher_logits")
+    _check_amount(smoothing, teacher_logits.shape[1])
     checks.number("weight", weight, 0, open_low=True)
 
     def amount_at(log_t: float) -> float:
@@ -142,6 +145,5 @@ def penalty_weight(smoothing: float, num_classes: int) -> float:
 
 
 def _check_amount(smoothing: float, num_classes: int, name: str = "smoothing") -> None:
-    if not isinstance(num_classes, int) or num_classes < 2:
-        raise ValueError(f"num_classes must be an integer of at least 2, got {num_classes!r}")
+    checks.whole("num_classes", num_classes, 2)
     checks.number(name, smoothing, 0, 1, open_low=True)

@@ -6,11 +6,12 @@ once returns them by name, ``(logits, labels) -> dict``. Fractions, not percent;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from softprior.checks import shown
 from softprior.diagnostics._rows import checked
 from softprior.diagnostics.calibration import (
     Reliability,
@@ -108,11 +109,14 @@ def diagnose(
     labels = checked(logits, labels)
     if callable(diagnostics):
         raise TypeError("diagnostics must be a sequence of functions, got one: put it in a list")
+    if not isinstance(diagnostics, Iterable):
+        raise TypeError(f"diagnostics must be a list of functions, got {shown(diagnostics)}")
     wrong: list[Any] = [d for d in diagnostics if not callable(d)]
     if wrong:
-        hint = f": use softprior.diagnostics.{wrong[0]}" if wrong[0] in __all__ else ""
+        known = isinstance(wrong[0], str) and wrong[0] in __all__
+        hint = f": use softprior.diagnostics.{wrong[0]}" if known else ""
         raise TypeError(
-            f"a diagnostic is a function (logits, labels) -> number, got {wrong[0]!r}{hint}"
+            f"a diagnostic is a function (logits, labels) -> number, got {shown(wrong[0])}{hint}"
         )
     n, classes = logits.shape
     result: dict[str, float] = {"n": n, "classes": classes}

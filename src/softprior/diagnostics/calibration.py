@@ -212,5 +212,4 @@ def _bin_of(p: Tensor, edges: Tensor) -> Tensor:
 
 
 def _check_bins(bins: int) -> None:
-    if not isinstance(bins, int) or isinstance(bins, bool) or bins < 1:
-        raise ValueError(f"bins must be an integer ≥ 1, got {bins!r}")
+    checks.whole("bins", bins, 1)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from softprior import checks
 from softprior.diagnostics._rows import per_sample
 from softprior.margin import label_margin
 
@@ -52,8 +53,7 @@ def confidence_diversity(logits: Tensor, labels: Tensor, k: int = 3) -> float:
     >>> abs(confidence_diversity(logits, torch.zeros(20_000, dtype=torch.long))) < 0.05
     True
     """
-    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise ValueError(f"k must be an integer ≥ 1, got {k!r}")
+    checks.whole("k", k, 1)
     s = per_sample(label_margin, logits, labels)
     n = len(s)
     if n <= k:

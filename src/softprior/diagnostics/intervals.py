@@ -64,7 +64,8 @@ def ece_interval(
     [0.25, 0.25, 0.22, 0.28]
     """
     checks.number("level", level, 0, 1, open_low=True)
-    runs = list(logits) if isinstance(logits, Tensor) and logits.ndim == 3 else [logits]
+    checks.floating(logits, "logits")
+    runs = list(logits) if logits.ndim == 3 else [logits]
     if not runs:
         raise ValueError(f"logits have no runs, got shape {tuple(logits.shape)}")
     edges = _equal_width(bins)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from softprior import checks
 from softprior.diagnostics._rows import per_sample
 from softprior.margin import label_margin
 
@@ -47,8 +48,7 @@ def risk_coverage(logits: Tensor, labels: Tensor, points: int = 200) -> RiskCove
     >>> [round(r, 4) for r in curve.risk.tolist()]
     [0.0, 0.5, 0.3333]
     """
-    if not isinstance(points, int) or isinstance(points, bool) or points < 1:
-        raise ValueError(f"points must be an integer ≥ 1, got {points!r}")
+    checks.whole("points", points, 1)
     margin, wrong = _ranked(logits, labels)
     n = len(wrong)
     risk = _risk(wrong)

@@ -108,8 +108,9 @@ class Runtime:
         if self.processes > 1:
             for buffer in model.buffers():
                 if buffer.is_floating_point():
-                    dist.all_reduce(buffer)
-                    buffer.div_(self.processes)
+                    total = buffer.to(torch.promote_types(buffer.dtype, torch.float32))
+                    dist.all_reduce(total)
+                    buffer.copy_(total.div_(self.processes))
 
     def wait(self) -> None:
         """Go on when every process is here."""
@@ -137,8 +138,10 @@ def described(recipe: Recipe, cpu: bool = False) -> str:
     if device.type == "cpu":
         threads = torch.get_num_threads()
         words = [f"cpu, {threads} thread{'s' * (threads > 1)}"]
-    else:
+    elif device.type == "cuda":
         words = [f"{device} ({torch.cuda.get_device_name(device)})"]
+    else:
+        words = [str(device)]
     if recipe.precision == "bf16":
         instructions = "".join(f" ({i})" for i in _bf16_instructions() if device.type == "cpu")
         words.append(f"bf16 autocast{instructions}")

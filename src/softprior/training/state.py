@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from softprior import gathering
+from softprior import devices, gathering
 from softprior.criterion import PosteriorLoss
 from softprior.teachers import Teacher
 from softprior.training import checkpoint, schedule
@@ -69,7 +69,7 @@ class TrainingState:
             teacher=teacher.to(device) if teacher else None,
             criterion=criterion.to(device),
             optimizer=schedule.optimizer(recipe, model.parameters()),
-            loss=torch.zeros((), dtype=torch.float64, device=device),
+            loss=torch.zeros((), dtype=devices.widest(device), device=device),
         )
 
     def observe(self, parts: Sequence[StepPart], epoch: int) -> None:
@@ -144,7 +144,7 @@ class TrainingState:
         self.criterion.load_state_dict(tensors.get("criterion", {}))
         checkpoint.load_optimizer(self.optimizer, tensors.get("optimizer", {}))
         self.best = {k: v.to(self.loss.device) for k, v in tensors.get("best", {}).items()}
-        self.loss = tensors["rest"]["loss"].to(self.loss.device)
+        self.loss = tensors["rest"]["loss"].to(self.loss)
         torch.set_rng_state(tensors["rest"]["generator"])
         for name, value in state.items():
             setattr(self, name, value)
