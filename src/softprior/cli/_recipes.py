@@ -16,7 +16,7 @@ from softprior.records import BASES, Role
 from softprior.training import Pretrained, Recipe, files, presets
 from softprior.training.runtime import fastest_precision
 
-WEIGHTS = (".safetensors", ".pt", ".pth", ".bin")
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
 NONE = (None, "none", "ce")  # names for: without one
 
 
@@ -121,7 +121,7 @@ def _teacher(component: dict[str, Any], model: str) -> Mapping[str, Any] | Pretr
             "teacher 'frozen' is a finished run: pass its folder, --teacher OUT/runs/<digest>"
         )
     path = Path(name).expanduser()
-    if path.suffix in WEIGHTS and not path.is_dir():
+    if path.suffix.lower() in WEIGHTS and not path.is_dir():
         return Pretrained.of(path, model)
     path = path / "recipe.json" if path.is_dir() else path
     if not path.is_file():
