@@ -30,6 +30,7 @@ _ASIDE = ".damaged-"  # in the name of a damaged run whose place a new one has t
 class Store:
     """A folder of runs.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Store(folder).get(Recipe()) is None
     True
@@ -37,6 +38,7 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self._right: set[str] = set()  # states of runs that are those of their names
         self._warned: set[tuple[str, str]] = set()
 
     def get(self, recipe: Recipe) -> Run | None:
@@ -63,12 +65,15 @@ class Store:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        try:
-            self._opened(path)
-        except DamagedError:
-            raise
-        except ValueError as error:  # of whatever version: it has no business under this name
-            raise DamagedError(path, str(error)) from error
+        state = integrity.state(path, FILES).digest
+        if damage(path) or state not in self._right:
+            try:
+                self._opened(path)
+            except DamagedError:
+                raise
+            except ValueError as error:  # of whatever version: it has no business under this name
+                raise DamagedError(path, str(error)) from error
+            self._right.add(state)
         return Run(recipe, path)
 
     def check_readable(self, recipe: Recipe) -> None:
