@@ -16,7 +16,7 @@ from softprior.studies._shared import recipes as shared
 from softprior.studies._shared.methods import named
 from softprior.studies._shared.scores import on_label
 from softprior.training import Recipe
-from softprior.training.store import Selection
+from softprior.training.run import Selection
 
 DESK = Scale(name="desk", seeds=6)
 ELSEWHERE = Scale(name="desk", seeds=6, dataset="some/images")

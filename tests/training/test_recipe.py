@@ -470,7 +470,7 @@ def test_functions_that_carry_values_are_refused() -> None:
 
 def test_formats_of_before_are_named() -> None:
     for old in ({"confidence_penalty": 0.1}, {"ema_decay": 0.999}, {"format": 1}):
-        with pytest.raises(OldFormatError, match="of another format than 2"):
+        with pytest.raises(OldFormatError, match="of another format than 3"):
             Recipe.from_dict(old)
 
 

@@ -14,9 +14,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from softprior.training import Recipe, Run, Store, fit, models
+from softprior.training import Recipe, Run, Store, fit, integrity, models
 from softprior.training.recipe import OldFormatError
-from softprior.training.store import open_run
+from softprior.training.run import open_run
 
 RECIPE = Recipe(epochs=1)
 TENSORS = {
@@ -135,17 +135,25 @@ def test_weights_that_are_damaged_later_are_named(tmp_path: Path) -> None:
 def test_a_foreign_recipe_is_refused_with_its_path(tmp_path: Path) -> None:
     run = put(Store(tmp_path))
     recipe = {**RECIPE.to_dict(), "epohs": 3}
-    (run.path / "recipe.json").write_text(json.dumps(recipe))
+    rewrite(run.path, "recipe.json", json.dumps(recipe))
     with pytest.raises(ValueError, match=r"is not a run that this version can read: .*'epohs'"):
         open_run(run.path)
-    (run.path / "recipe.json").write_text('{"epochs": ')
+    rewrite(run.path, "recipe.json", '{"epochs": ')
     with pytest.raises(ValueError, match="is not a run that this version can read"):
         open_run(run.path)
+
+
+def rewrite(folder: Path, name: str, text: str) -> None:
+    """Another content of a file, and a list of SHA-256 sums that knows of it."""
+    (folder / integrity.LIST).unlink()
+    (folder / name).write_text(text)
+    integrity.seal(folder)
 
 
 def old_run(store: Store, name: str = "0123456789abcdef") -> Path:
     """A finished run as the version before this format has stored it."""
     path = put(store).path.rename(store.root / name)
+    (path / integrity.LIST).unlink()
     values = {k: v for k, v in RECIPE.to_dict().items() if k not in ("format", "fingerprint")}
     del values["penalty"], values["teacher_targets"]
     values |= {"label_weight": 1.0, "confidence_penalty": 0.0, "votes": "live"}

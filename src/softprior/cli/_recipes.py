@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import types
 from argparse import Namespace
 from collections.abc import Mapping
@@ -14,10 +13,10 @@ from softprior import checks, records
 from softprior.cli._own import is_own, own_data
 from softprior.priors import Prior
 from softprior.records import BASES, Role
-from softprior.training import Pretrained, Recipe, presets
+from softprior.training import Pretrained, Recipe, files, presets
 from softprior.training.runtime import fastest_precision
 
-WEIGHTS = (".safetensors", ".pt", ".pth", ".bin")
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
 NONE = (None, "none", "ce")  # names for: without one
 
 
@@ -122,7 +121,7 @@ def _teacher(component: dict[str, Any], model: str) -> Mapping[str, Any] | Pretr
             "teacher 'frozen' is a finished run: pass its folder, --teacher OUT/runs/<digest>"
         )
     path = Path(name).expanduser()
-    if path.suffix in WEIGHTS and not path.is_dir():
+    if path.suffix.lower() in WEIGHTS and not path.is_dir():
         return Pretrained.of(path, model)
     path = path / "recipe.json" if path.is_dir() else path
     if not path.is_file():
@@ -131,13 +130,10 @@ def _teacher(component: dict[str, Any], model: str) -> Mapping[str, Any] | Pretr
             f"{known}, or the folder of a finished run, or a file of weights ({path} does not "
             "exist)"
         )
-    try:
-        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a recipe in JSON: {error}") from error
+    values: dict[str, Any] = files.read_json(path)
     try:
         Recipe.from_dict(values)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"--teacher {path}: {error}") from error
     return values
 

@@ -110,7 +110,7 @@ def _train(
     minutes = how.checkpoint_minutes
     history = store.partial(recipe) / "history.jsonl"
     events = _events.Events(how.out / "tensorboard" / recipe.digest, history)
-    before = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
+    before = history.read_bytes().count(b"\n") if history.is_file() else 0
 
     def decoded(done: int, total: int) -> None:
         if done < total:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -16,9 +15,8 @@ from softprior.report.files import write_report
 from softprior.report.results import Section, slug
 from softprior.studies import Scale, Study, method
 from softprior.studies._shared.scores import selected
-from softprior.training import Recipe, Run, Store
-from softprior.training.provenance import provenance
-from softprior.training.store import open_run
+from softprior.training import Recipe, Run, Store, files
+from softprior.training.run import open_run
 
 
 class NoSeedError(ValueError):
@@ -87,7 +85,7 @@ def _on(scale: Scale) -> list[str]:
 def section(name: str, study: Study, scale: Scale, store: Store) -> Section:
     """A study's section from finished runs; a seed with a missing run is left out whole."""
     wanted = [store.resolved(recipe) for recipe in study.recipes(scale)]
-    found = [(recipe, store.get(recipe)) for recipe in wanted]
+    found = [(recipe, _finished(store, recipe)) for recipe in wanted]
     missing = {recipe.seed for recipe, run in found if run is None}
     runs = [run for recipe, run in found if run is not None and recipe.seed not in missing]
     if not runs and wanted:
@@ -117,12 +115,21 @@ def section(name: str, study: Study, scale: Scale, store: Store) -> Section:
     )
 
 
+def _finished(store: Store, recipe: Recipe) -> Run | None:
+    """Its finished run; one that is damaged or cannot be read is left out, with a warning."""
+    try:
+        return store.open(recipe)
+    except (ValueError, OSError) as error:
+        warnings.warn(f"left out: {error}", stacklevel=2)
+        return None
+
+
 def _remembered(file: Path) -> list[tuple[str, Scale]]:
     """The studies that a results.json names and this version knows, and how large they were."""
     if not file.is_file():
         return []
     try:
-        listed: dict[str, Any] = json.loads(file.read_text("utf-8"))["studies"]
+        listed: dict[str, Any] = files.read_json(file)["studies"]
         asked = [dict(entry["asked"]) for entry in listed.values() if entry["asked"]]
         return [(str(values.pop("study")), Scale(**values)) for values in asked]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -165,15 +172,15 @@ def _single_runs(folder: Path, store: Store) -> Section:
 
 def _facts(runs: Sequence[Run]) -> dict[str, str]:
     """Where and with what the runs were made, and what they cost with their teachers."""
-    teachers = {
-        path
-        for run in runs
-        if isinstance(run.recipe.teacher, Recipe)
-        and (path := run.path.parent / run.recipe.teacher.digest).is_dir()
-    }
-    everything = [*runs, *(open_run(p) for p in teachers - {run.path for run in runs})]
-    made = [_provenance(run) for run in runs]
-    seconds = sum(float(run.outcome["seconds"]) for run in everything)
+    everything = {run.path: run for run in runs}
+    for run in runs:
+        if isinstance(teacher := run.recipe.teacher, Recipe):
+            beside = Store(run.path.parent)
+            if beside.root / teacher.digest not in everything:
+                found = _finished(beside, teacher)
+                everything |= {} if found is None else {found.path: found}
+    made = [run.provenance for run in runs]
+    seconds = sum(float(run.outcome["seconds"]) for run in everything.values())
     return {
         "Processor": _distinct(f"{m['processor']}, {m['cores']} cores" for m in made),
         "Versions": _distinct(
@@ -184,11 +191,6 @@ def _facts(runs: Sequence[Run]) -> dict[str, str]:
         "Finished": _span([m["finished"] for m in made]),
         "Training": f"{len(everything)} runs, {seconds:.0f} s of training in total",
     }
-
-
-def _provenance(run: Run) -> dict[str, Any]:
-    file = run.path / "provenance.json"
-    return json.loads(file.read_text("utf-8")) if file.is_file() else provenance()
 
 
 def _distinct(texts: Any) -> str:

@@ -23,7 +23,7 @@ from softprior.studies._shared.reliability import confidences_figure, reliabilit
 from softprior.studies._shared.scores import ACCURACY, EPOCHS, about, compare
 from softprior.studies._shared.training_set import training_summary
 from softprior.training import Recipe, Run
-from softprior.training.store import Selection
+from softprior.training.run import Selection
 
 SEEDS = {"smoke": 2, "desk": 15, "paper": 20}
 

@@ -18,15 +18,17 @@ from softprior.checks import NotFiniteError
 from softprior.priors import Prior
 from softprior.training import images, schedule
 from softprior.training.augment import Views, normalise
+from softprior.training.divergence import check_finite, diverged
 from softprior.training.images import Dataset, generator
 from softprior.training.job import warn_of_changed_source
 from softprior.training.prediction import predict
 from softprior.training.provenance import provenance
 from softprior.training.recipe import Recipe
 from softprior.training.resolve import Progress, resolve
+from softprior.training.run import Run
 from softprior.training.runtime import Runtime
 from softprior.training.state import StepPart, TrainingState
-from softprior.training.store import Run, Store
+from softprior.training.store import Store
 
 EpochCallback = Callable[[dict[str, float]], None]
 MIN_CHECKPOINT_AGE = 10.0  # seconds: a younger one is not worth replacing after an epoch
@@ -69,6 +71,7 @@ def fit(
         recipe = resolve(recipe, store.root, on_images)
     if (run := store.get(recipe)) is not None:
         return run
+    store.check_readable(recipe)
     warn_of_changed_source(recipe, store)
     teacher_run = None
     if isinstance(recipe.teacher, Recipe):
@@ -130,10 +133,7 @@ def fit(
             speed = clock.images_per_second()
             row = _evaluate(state, data, epoch, clock.seconds(), speed)
         except NotFiniteError as error:
-            raise FloatingPointError(
-                f"training diverged; try a learning_rate below {recipe.learning_rate:g} "
-                f"(epoch {epoch}: {error})"
-            ) from error
+            raise diverged(recipe, f"epoch {epoch}: {error}") from error
         state.close_epoch(row)
         if clock.since_saved() >= min(interval, MIN_CHECKPOINT_AGE):
             state.seconds = clock.saved()
@@ -154,9 +154,12 @@ def _evaluate(
     """A row of the history; its learning rate is that of the epoch's end."""
     logits = predict(state.model, data.validation, data, state.recipe.precision)
     labels = data.validation.labels.cpu()
+    loss = state.loss.item() / len(data.train.labels)
+    if not math.isfinite(loss):
+        raise NotFiniteError(f"the loss is {loss}")
     return {
         "epoch": epoch,
-        "loss": state.loss.item() / len(data.train.labels),
+        "loss": loss,
         "learning_rate": schedule.rate(state.recipe, (epoch - 1e-6) / state.recipe.epochs),
         "validation_accuracy": diagnostics.accuracy(logits, labels),
         "validation_nll": diagnostics.nll(logits, labels),
@@ -177,6 +180,8 @@ def _finish(recipe: Recipe, state: TrainingState, store: Store, data: Dataset) -
         for name, part in parts.items():
             logits = predict(state.model, part, data, recipe.precision)
             predictions[f"{name}_logits_{epoch}"] = logits
+    tensors = {"weights": last, "best": state.best, "predictions": predictions}
+    check_finite(recipe, tensors)
     prior = state.criterion.prior
     outcome: dict[str, Any] = {
         "best_epoch": state.best_epoch,
@@ -186,7 +191,7 @@ def _finish(recipe: Recipe, state: TrainingState, store: Store, data: Dataset) -
     }
     store.put(
         recipe,
-        tensors={"weights": last, "best": state.best, "predictions": predictions},
+        tensors=tensors,
         history=state.history,
         outcome=outcome,
         provenance=provenance(),

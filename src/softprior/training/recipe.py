@@ -24,13 +24,17 @@ from softprior.training import augment, images, models
 from softprior.training.models import OwnNetwork
 from softprior.training.pretrained import Pretrained
 
-FORMAT = 2  # of the JSON; part of the digest, so a change of meaning changes every digest
+FORMAT = 3  # of the JSON; part of the digest, so a change of meaning changes every digest
 TEACHER_TARGETS = ("live", "stored", "permuted", "class mean", "overall mean")
 _TARGETS_VERSION = {"permuted": 2}  # raised whenever equal recipes give other targets
 
 
 class OldFormatError(ValueError):
     """A recipe that an earlier version has stored: its run is left alone."""
+
+
+class NewFormatError(ValueError):
+    """A recipe that a newer version has stored: its run is left alone."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -256,9 +260,15 @@ class Recipe:
         >>> Recipe.from_dict(recipe.to_dict()) == recipe
         True
         """
+        if not isinstance(values, Mapping):
+            raise TypeError(f"a recipe is a mapping of its fields, got {values!r:.60}")
         values, objects = dict(values), objects or {}
         known = [f.name for f in dataclasses.fields(cls)]
         written = values.pop("format", FORMAT)
+        if isinstance(written, int) and written > FORMAT:
+            raise NewFormatError(
+                f"the recipe is of format {written}, and this version reads {FORMAT}: upgrade"
+            )
         if written != FORMAT or values.keys() & _OLD_FIELDS:
             raise OldFormatError(f"the recipe is of another format than {FORMAT}, this version's")
         for name in values:

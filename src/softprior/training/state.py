@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from softprior.teachers import Teacher
 from softprior.training import checkpoint, schedule
 from softprior.training.images import Dataset, generator
 from softprior.training.recipe import Recipe
-from softprior.training.store import Run
+from softprior.training.run import Run
 from softprior.training.teaching import build_teacher, network
 
 
@@ -138,6 +139,16 @@ class TrainingState:
         if found is None:
             return 0
         tensors, state, step = found
+        try:
+            self._set_back(tensors, state)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise checkpoint.RefusedError(
+                f"the checkpoint in {folder} was written by other code than this: delete the "
+                "folder to start again"
+            ) from error
+        return step
+
+    def _set_back(self, tensors: dict[str, Any], state: dict[str, Any]) -> None:
         self.model.load_state_dict(tensors["model"])
         if self.teacher and "teacher" in tensors:
             self.teacher.load_state_dict(tensors["teacher"])
@@ -148,4 +159,3 @@ class TrainingState:
         torch.set_rng_state(tensors["rest"]["generator"])
         for name, value in state.items():
             setattr(self, name, value)
-        return step

@@ -15,7 +15,7 @@ from softprior.training.images import Dataset, generator
 from softprior.training.prediction import predict
 from softprior.training.pretrained import Pretrained
 from softprior.training.recipe import Recipe
-from softprior.training.store import Run
+from softprior.training.run import Run
 
 
 def network(recipe: Recipe, data: Dataset, stream: str = "weights") -> nn.Module:

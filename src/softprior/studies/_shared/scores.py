@@ -18,7 +18,7 @@ from softprior.evidence.results import Method, PerImage, Result, Rows
 from softprior.evidence.tables import Column
 from softprior.training import Recipe, Run
 from softprior.training.ensemble import ensemble
-from softprior.training.store import Part, Selection
+from softprior.training.run import Part, Selection
 
 OfPredictions: TypeAlias = Callable[[Tensor, Tensor], float]
 EPOCHS: dict[Selection, str] = {
