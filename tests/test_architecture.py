@@ -48,9 +48,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "records": (COMPONENT | FAMILIES | {"checks", "counts", "own"}, {"torch"}),
     "diagnostics": ({"checks", "margin"}, {"torch"}),
     "gathering": (set(), {"torch"}),
-    "predictions": ({"checks"}, {"torch", "numpy", "pyarrow"}),
+    "memory": (set(), {"torch"}),
+    "predictions": ({"checks", "memory"}, {"torch", "numpy", "pyarrow"}),
     "training": (
-        CORE,
+        CORE | {"memory"},
         {
             *("torch", "safetensors", "sklearn", "numpy", "pyarrow", "PIL"),
             *("accelerate", "datasets", "timm"),

@@ -15,7 +15,7 @@ from on_hugging_face import library
 from PIL import Image
 from torch.utils.data import IterableDataset, TensorDataset
 
-from softprior.training.images import classes, finding, load
+from softprior.training.images import classes, finding, load, picture
 from softprior.training.images import decode as decoding
 from softprior.training.images.encoding import netpbm
 from softprior.training.images.fingerprinting import fingerprint
@@ -220,7 +220,7 @@ def test_images_of_pillow_become_grey_or_colour_as_when_decoded(tmp_path: Path) 
     kinds.append(clear)
     data = OwnData.of(Items([(image, k % 2) for k, image in enumerate(kinds)]))
     for image, got in zip(kinds, data.train.part.read(list(range(8))), strict=True):
-        mode = decoding.MODES[image.mode]
+        mode = picture.MODES[image.mode]
         wanted = image.convert("RGBA").convert("RGB") if image is clear else image.convert(mode)
         assert np.array_equal(got, np.asarray(wanted))
     with pytest.raises(ValueError, match=r"train, item 1: the image cannot be used \(its mode is"):

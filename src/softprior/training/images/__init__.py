@@ -60,6 +60,11 @@ class Dataset(NamedTuple):
     std: Tensor
     description: str  # one line for the user: what was loaded
 
+    @property
+    def told(self) -> str:
+        """The same line."""
+        return self.description
+
 
 def described() -> dict[str, str]:
     """What each name stands for, in a line."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from softprior import checks
-from softprior.training.images import digits, folder, hub, parquet
+from softprior.training.images import digits, folder, hub, parquet, parquet_files
 from softprior.training.images.source import Source
 
 NAMES = ("digits", *hub.REPOSITORIES)
@@ -39,7 +39,11 @@ def find(name: str, cache: Path | None) -> Source:
 
 def reader(path: Path) -> ModuleType:
     """The module that reads a path: :mod:`.parquet` or :mod:`.folder`."""
-    if parquet.files(path):
+    if not path.is_dir() and not path.is_file():  # opening a pipe would wait for ever
+        raise ValueError(
+            f"{path}: a pipe or a device, wanted a folder or a Parquet file; write the data to one"
+        )
+    if parquet_files.any_below(path):
         return parquet
     if path.is_file():
         raise ValueError(checks.unknown("kind of file", path.suffix, [".parquet"]) + f": {path}")

@@ -1,4 +1,4 @@
-"""How much memory a data set may take."""
+"""How much memory a data set or a file of predictions may take."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import torch
 
 MIB = 2**20
+SMALL = 64 * MIB  # so little is never too large
 
 
 def available() -> int | None:
@@ -35,3 +36,11 @@ def fits(size: int, device: torch.device | None = None) -> bool:
         return True
     free = available()
     return free is None or size <= free / 2
+
+
+def too_large(size: int) -> bool:
+    """Whether a file that states this size is to be refused before it is read.
+
+    A file can state any size: one that is small can unpack to more than any machine has.
+    """
+    return size > SMALL and not fits(size)

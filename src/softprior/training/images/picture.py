@@ -1,0 +1,140 @@
+"""One image as it is stored, and as it is meant to be seen: upright, grey or RGB."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from softprior import memory
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+# What Pillow may decode. Others of its decoders start programs (EPS) or are rarely looked at.
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
+
+# Mode of an image as stored: the mode it is read as. Others (16 bits a channel) would lose values.
+MODES = {"1": "L", "L": "L", "LA": "L"} | dict.fromkeys(
+    ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"), "RGB"
+)
+
+ORIENTATION = 0x0112  # the tag of EXIF
+_HAVE_EXIF = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
+# What is in the bytes of an image that says how it is turned, by how the bytes begin.
+_MARKS = {
+    b"\xff\xd8": (b"Exif\0", b"tiff:Orientation"),
+    b"\x89PNG": (b"eXIf", b"tiff:Orientation", b"Raw profile type exif"),
+    b"RIFF": (b"EXIF", b"tiff:Orientation"),
+}
+
+
+def opened(content: Path | bytes) -> Image.Image:
+    """A stored image; its pixels are not decoded yet.
+
+    Raises:
+        ValueError: it is of no known format, or larger than is safe.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    file = content if isinstance(content, Path) else io.BytesIO(content)
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError:  # its own message shows an address in memory
+        if isinstance(content, Path) and os.path.getsize(content) == 0:
+            raise ValueError("the file is empty") from None
+        raise ValueError(
+            f"not a kind of image that Pillow knows among {', '.join(FORMATS)}"
+        ) from None
+    except Image.DecompressionBombError:
+        most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ValueError(f"it has more than {most:,} pixels; make it smaller") from None
+    size = 4 * image.width * image.height
+    if memory.too_large(size):
+        shape = f"{image.width:,} × {image.height:,}"
+        image.close()
+        raise ValueError(
+            f"its {shape} pixels take {size / memory.MIB:,.0f} MiB, more than half of the memory "
+            "available; make it smaller"
+        )
+    return image
+
+
+def stored_mode(image: Image.Image) -> str:
+    """The mode of an image before it is decoded; of 16 bits a channel Pillow keeps 8."""
+    for tile in getattr(image, "tile", ()):
+        arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        for argument in arguments:
+            if isinstance(argument, str) and ";16" in argument:
+                return argument
+    return image.mode
+
+
+def has_frames(image: Image.Image) -> bool:
+    """Whether it is animated, or of several pages; a preview beside a photograph is neither."""
+    return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+
+
+def orientation(image: Image.Image) -> int:
+    """1 for upright, 2 to 8 as EXIF counts what a camera turned or mirrored, once decoded.
+
+    Damaged EXIF says nothing. Pillow turns TIFF by itself.
+    """
+    if image.format == "TIFF" or not _HAVE_EXIF & image.info.keys():
+        return 1
+    try:
+        found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # whatever its parser stumbles over
+        return 1
+    return found if found in range(1, 9) else 1
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The image decoded, and turned as its EXIF says."""
+    from PIL.Image import Transpose
+
+    image.load()
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    turn = turns.get(orientation(image))
+    return image if turn is None else image.transpose(turn)
+
+
+def is_turned(content: bytes) -> bool:
+    """Whether an encoded image is not upright as it is stored; nothing is decoded if it may be."""
+    marks = next((marks for start, marks in _MARKS.items() if content.startswith(start)), ())
+    if not any(mark in content for mark in marks):
+        return False
+    try:
+        with opened(content) as image:
+            if image.format == "PNG":  # EXIF may follow the pixels
+                image.load()
+            return orientation(image) != 1
+    except Exception:  # an image that cannot be decoded: loading it will say so
+        return False
+
+
+def grey_or_rgb(image: Image.Image) -> Image.Image:
+    """An opened image in mode L or RGB, whichever keeps its colours."""
+    mode = image.mode
+    if mode not in MODES:
+        raise ValueError(f"its mode is {mode}, wanted 8 bits a channel")
+    if mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # straight to RGB would warn
+    return image if image.mode == MODES[mode] else image.convert(MODES[mode])
+
+
+def array(image: Image.Image) -> Any:
+    """Its pixels: uint8 (H, W) or (H, W, 3)."""
+    import numpy as np
+
+    shape = (image.height, image.width, *((3,) if image.mode == "RGB" else ()))
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
