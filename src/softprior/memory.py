@@ -7,7 +7,7 @@ import os
 import torch
 
 MIB = 2**20
-SMALL = 64 * MIB  # so little is never too large
+SMALL = 64 * MIB  # so little is never refused
 
 
 def available() -> int | None:
@@ -38,9 +38,16 @@ def fits(size: int, device: torch.device | None = None) -> bool:
     return free is None or size <= free / 2
 
 
-def too_large(size: int) -> bool:
-    """Whether a file that states this size is to be refused before it is read.
+def check(what: str, size: int, remedy: str) -> None:
+    """Refuse what a file states to be larger than half of the memory, before it is read.
 
-    A file can state any size: one that is small can unpack to more than any machine has.
+    A file can state any size, and a small one can unpack to more than any machine has.
+
+    Raises:
+        ValueError: with the size that is stated.
     """
-    return size > SMALL and not fits(size)
+    if size > SMALL and not fits(size):
+        raise ValueError(
+            f"{what} would take {size / MIB:,.0f} MiB as the file states, more than half of the "
+            f"memory available; {remedy}"
+        )

@@ -122,7 +122,7 @@ def _is_encoded(kind: Any) -> bool:
 
 
 def _is_list(kind: Any) -> bool:
-    return isinstance(kind, pyarrow("pyarrow").ExtensionType) or _is(
+    return isinstance(kind, pyarrow("pyarrow").BaseExtensionType) or _is(
         kind, "list", "large_list", "fixed_size_list", "list_view", "large_list_view"
     )
 
@@ -131,7 +131,7 @@ def _lists(kind: Any) -> tuple[int, Any]:
     """How many lists are in one another, and what is in the innermost."""
     depth = 0
     while True:
-        if isinstance(kind, pyarrow("pyarrow").ExtensionType):
+        if isinstance(kind, pyarrow("pyarrow").BaseExtensionType):
             shape = getattr(kind, "shape", None)  # of Arrow's own type for arrays of one size
             if shape is not None:
                 return len(shape), kind.value_type
@@ -140,6 +140,17 @@ def _lists(kind: Any) -> tuple[int, Any]:
             kind, depth = kind.value_type, depth + 1
         else:
             return depth, kind
+
+
+def only(column: Any, places: list[int]) -> Any:
+    """The rows of a column at these places."""
+    if len(places) == len(column):
+        return column
+    array = pyarrow("pyarrow").array
+    try:
+        return column.take(array(places, "int64"))
+    except NotImplementedError:  # as for views, which are new
+        return array([column[k].as_py() for k in places], column.type)
 
 
 def images(column: Any, rows: list[int], where: Callable[[int], str]) -> list[Any]:
@@ -176,7 +187,7 @@ def _values(column: Any) -> list[Any]:
     if getattr(column.type, "shape", None) is not None:
         chunks = column.chunks if hasattr(column, "chunks") else [column]
         return [row for chunk in chunks for row in chunk.to_numpy_ndarray()]
-    while isinstance(column.type, pyarrow("pyarrow").ExtensionType):
+    while isinstance(column.type, pyarrow("pyarrow").BaseExtensionType):
         if hasattr(column, "combine_chunks"):
             column = column.combine_chunks()
         column = column.storage

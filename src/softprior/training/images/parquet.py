@@ -88,16 +88,10 @@ def _opened(path: Path) -> _File:
             "with bytes), or lists of pixels from 0 to 255, (H, W) or (H, W, C)"
         )
     # An image's own size is not known before it is decoded; what is held of the file at once is.
+    remedy = "write it again as smaller files, in smaller row groups"
     largest = max((_stated(group, image) for group in groups), default=0)
-    for what, size in (
-        (f"{rows:,} labels", 2 * 8 * rows),
-        ("the images of one row group", largest),
-    ):
-        if memory.too_large(size):
-            raise ValueError(
-                f"{path}: {what} would take {size / memory.MIB:,.0f} MiB as the file states, more "
-                "than half of the memory available; write it again as smaller files or row groups"
-            )
+    memory.check(f"{path}: {rows:,} labels", 2 * 8 * rows, remedy)
+    memory.check(f"{path}: the images of one row group", largest, remedy)
     return _File(path, rows, image, label, _class_names(features, label))
 
 
@@ -210,9 +204,7 @@ def _images(file: _File, rows: list[int]) -> Iterator[Any]:
                 for batch in opened.iter_batches(256, [group], [file.image]):
                     low, high = bisect_left(rows, start), bisect_left(rows, start + len(batch))
                     here = rows[low:high]
-                    chosen = batch.column(0).take(
-                        arrow.pyarrow("pyarrow").array([row - start for row in here], "int64")
-                    )
+                    chosen = arrow.only(batch.column(0), [row - start for row in here])
                     yield from arrow.images(chosen, here, lambda row: f"{file.path}, row {row}")
                     start += len(batch)
     except (OSError, arrow.pyarrow("pyarrow").ArrowException) as error:

@@ -50,14 +50,8 @@ def opened(content: Path | bytes) -> Image.Image:
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ValueError(f"it has more than {most:,} pixels; make it smaller") from None
-    size = 4 * image.width * image.height
-    if memory.too_large(size):
-        shape = f"{image.width:,} × {image.height:,}"
-        image.close()
-        raise ValueError(
-            f"its {shape} pixels take {size / memory.MIB:,.0f} MiB, more than half of the memory "
-            "available; make it smaller"
-        )
+    shape = f"its {image.width:,} × {image.height:,} pixels"
+    memory.check(shape, 4 * image.width * image.height, "make it smaller")
     return image
 
 
