@@ -139,13 +139,21 @@ def _held_out(folder: Path, trained: Folders, listing: Listing) -> Part | None:
     if not [name for name in listing.of(folder).folders if not _is_none(name)]:
         return None
     folders = _classes(folder, listing)
-    spelt = {name: {p.name for p in (*folders[name], *trained.get(name, ()))} for name in folders}
+    _tell_spellings(listing, folders, trained)
+    return _by_class(folder, folders, list(trained), listing)
+
+
+def _tell_spellings(listing: Listing, *parts: Folders) -> None:
+    spelt: dict[str, set[str]] = {}
+    for name, path in ((n, path) for folders in parts for n in folders for path in folders[n]):
+        spelt.setdefault(name, set()).add(path.name)
     if twice := [name for name, spellings in spelt.items() if len(spellings) > 1]:
-        listing.notes.append(
+        note = (
             f"classes written in several Unicode forms: {len(twice):,} (such as {twice[0]!r}), "
             "each taken as one"
         )
-    return _by_class(folder, folders, list(trained), listing)
+        if note not in listing.notes:
+            listing.notes.append(note)
 
 
 def _inside(folder: Path, part: str, listing: Listing) -> Path:
@@ -176,6 +184,7 @@ def _classes(folder: Path, listing: Listing) -> Folders:
             listing.leave("beside the folders of classes", folder / name, "/")
         else:
             found.setdefault(names.composed(name), []).append(folder / name)
+    _tell_spellings(listing, found)
     for name in listed_here.images if found else ():
         listing.leave("beside the folders of classes", folder / name)
     return dict(sorted(found.items()))

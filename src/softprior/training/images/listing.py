@@ -89,7 +89,7 @@ class Listing:
                 else:
                     waiting.append(below)
             masks = _masks(listed.images)
-            for name in masks:
+            for name in sorted(masks):
                 self.leave("as masks of other images", here / name)
             found += [here / name for name in listed.images if name not in masks]
         return sorted(found)

@@ -22,7 +22,7 @@ TEXT = frozenset(
     }
 )
 
-_FILLER = "sets?|data|datasets?|images?|imgs?|pictures?|photos?|splits?|parts?|folder|files?"
+_FILLER = "sets?|data|images?|imgs?|pictures?|photos?|splits?|parts?|folder|files?"
 _PARTS = {
     "train": "train(?:ing|val)?|trn",
     "test": "test(?:ing)?|tst",

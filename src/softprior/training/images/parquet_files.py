@@ -68,25 +68,29 @@ def find(path: Path) -> Found:
 
 
 def _below(folder: Path, depth: int = 0) -> Iterator[Path]:
-    folders = []
+    """Parquet files in a folder, then below; the folder of a class has images and is passed by."""
+    found: list[os.DirEntry[str]] = []
+    folders: list[Path] = []
+    images = 0
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
                 if names.is_hidden(entry.name):
                     continue
-                if is_parquet(entry.name):
-                    if not entry.is_file() and not entry.is_dir():
-                        raise ValueError(
-                            f"{entry.path}: neither a file nor a link to one; remove it"
-                        )
-                    if entry.is_file():
-                        yield Path(entry.path)
-                elif depth > 1 and names.is_image(entry.name):
-                    return  # the folder of a class: it may have many thousands
+                if is_parquet(entry.name) and not _is_folder(entry):
+                    found.append(entry)
+                elif names.is_image(entry.name):
+                    images += 1
+                    if depth > 1:  # it may have many thousands
+                        return
                 elif depth < DEPTH and _is_folder(entry):
                     folders.append(Path(entry.path))
     except PermissionError:  # the reader of folders says so, if there is nothing else
         return
+    for entry in found if depth == 0 or len(found) >= images else ():
+        if not entry.is_file():
+            raise ValueError(f"{entry.path}: neither a file nor a link to one; remove it")
+        yield Path(entry.path)
     for below in sorted(folders):
         yield from _below(below, depth + 1)
 
