@@ -51,7 +51,11 @@ def opened(content: Path | bytes) -> Image.Image:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ValueError(f"it has more than {most:,} pixels; make it smaller") from None
     shape = f"its {image.width:,} × {image.height:,} pixels"
-    memory.check(shape, 4 * image.width * image.height, "make it smaller")
+    try:
+        memory.check(shape, 4 * image.width * image.height, "make it smaller")
+    except ValueError:
+        image.close()
+        raise
     return image
 
 
