@@ -22,12 +22,6 @@ MODES = {"1": "L", "L": "L", "LA": "L"} | dict.fromkeys(
 
 ORIENTATION = 0x0112  # the tag of EXIF
 _HAVE_EXIF = {"exif", "Raw profile type exif", "XML:com.adobe.xmp", "xmp"}
-# What is in the bytes of an image that says how it is turned, by how the bytes begin.
-_MARKS = {
-    b"\xff\xd8": (b"Exif\0", b"tiff:Orientation"),
-    b"\x89PNG": (b"eXIf", b"tiff:Orientation", b"Raw profile type exif"),
-    b"RIFF": (b"EXIF", b"tiff:Orientation"),
-}
 
 
 def opened(content: Path | bytes) -> Image.Image:
@@ -108,8 +102,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 def is_turned(content: bytes) -> bool:
     """Whether an encoded image is not upright as it is stored; nothing is decoded if it may be."""
-    marks = next((marks for start, marks in _MARKS.items() if content.startswith(start)), ())
-    if not any(mark in content for mark in marks):
+    if not _has_exif(content):
         return False
     try:
         with opened(content) as image:
@@ -118,6 +111,36 @@ def is_turned(content: bytes) -> bool:
             return orientation(image) != 1
     except Exception:  # an image that cannot be decoded: loading it will say so
         return False
+
+
+def _has_exif(content: bytes) -> bool:
+    """Whether there may be EXIF, or XMP, by the heads of its blocks alone, as each is asked."""
+    if content.startswith(b"\xff\xd8"):  # JPEG: both are in the first application block, FFE1
+        place = 2
+        while content[place : place + 1] == b"\xff":
+            kind = content[place + 1 : place + 2]
+            if kind in (b"\xe1", b"\xff"):  # or filled up, which is rare
+                return True
+            if kind in (b"\xda", b"\xd9", b""):  # the pixels, or the end
+                return False
+            place += 2 + int.from_bytes(content[place + 2 : place + 4], "big")
+    elif content.startswith(b"\x89PNG"):
+        place = 8
+        while kind := content[place + 4 : place + 8]:
+            keyword = content[place + 8 : place + 29]
+            if kind == b"eXIf" or keyword.startswith(
+                (b"XML:com.adobe.xmp", b"Raw profile type exif")
+            ):
+                return True
+            place += 12 + int.from_bytes(content[place : place + 4], "big")
+    elif content.startswith(b"RIFF"):
+        place = 12
+        while kind := content[place : place + 4]:
+            if kind in (b"EXIF", b"XMP "):
+                return True
+            size = int.from_bytes(content[place + 4 : place + 8], "little")
+            place += 8 + size + size % 2
+    return False
 
 
 def grey_or_rgb(image: Image.Image) -> Image.Image:
