@@ -44,12 +44,14 @@ def opened(content: Path | bytes) -> Image.Image:
     except Image.DecompressionBombError:
         most = 2 * (Image.MAX_IMAGE_PIXELS or 0)
         raise ValueError(f"it has more than {most:,} pixels; make it smaller") from None
-    shape = f"its {image.width:,} × {image.height:,} pixels"
-    try:
-        memory.check(shape, 4 * image.width * image.height, "make it smaller")
-    except ValueError:
-        image.close()
-        raise
+    size = 4 * image.width * image.height
+    if size > memory.SMALL:
+        try:
+            shape = f"its {image.width:,} × {image.height:,} pixels"
+            memory.check(shape, size, "make it smaller")
+        except ValueError:
+            image.close()
+            raise
     return image
 
 
@@ -84,20 +86,18 @@ def orientation(image: Image.Image) -> int:
 
 def upright(image: Image.Image) -> Image.Image:
     """The image decoded, and turned as its EXIF says."""
-    from PIL.Image import Transpose
-
     image.load()
-    turns = {
-        2: Transpose.FLIP_LEFT_RIGHT,
-        3: Transpose.ROTATE_180,
-        4: Transpose.FLIP_TOP_BOTTOM,
-        5: Transpose.TRANSPOSE,
-        6: Transpose.ROTATE_270,
-        7: Transpose.TRANSVERSE,
-        8: Transpose.ROTATE_90,
-    }
-    turn = turns.get(orientation(image))
-    return image if turn is None else image.transpose(turn)
+    found = orientation(image)
+    if found == 1:
+        return image
+    from PIL import Image
+
+    turn = Image.Transpose
+    turns = (
+        *(turn.FLIP_LEFT_RIGHT, turn.ROTATE_180, turn.FLIP_TOP_BOTTOM, turn.TRANSPOSE),
+        *(turn.ROTATE_270, turn.TRANSVERSE, turn.ROTATE_90),
+    )
+    return image.transpose(turns[found - 2])
 
 
 def is_turned(content: bytes) -> bool:
