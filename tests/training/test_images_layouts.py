@@ -142,6 +142,66 @@ def test_what_cannot_be_meant_is_refused(
     refused(tmp_path, *words)
 
 
+def test_a_part_that_is_passed_alone_is_told_of_the_other(tmp_path: Path) -> None:
+    parts(tmp_path, "Training", "Testing")
+    rows(tmp_path / "files" / "mnist_train.parquet", 0, 10)
+    rows(tmp_path / "files" / "mnist_test.parquet", 50, 57)
+    rows(tmp_path / "files" / "cifar_test.parquet", 50, 57)
+    for path, other in (
+        ("Training", "Testing"),
+        ("files/mnist_train.parquet", "mnist_test.parquet"),
+    ):
+        *_, note = found(tmp_path / path).notes
+        assert note.startswith(f"not used: {other} beside it; pass {(tmp_path / path).parent}")
+    assert not any("beside it" in note for note in found(tmp_path / "Testing").notes)
+
+
+FILES = ["1.png", "2.JPG", "4.gif", "._1.png", "3.heic", "1_mask.png"]
+POOL = ["Train", "Test", "val", "images", "masks", ".cache", "a", "b", "c", "__MACOSX"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.lists(st.sampled_from(POOL), max_size=4).map("/".join),
+        st.lists(
+            st.sampled_from(["1.png", "2.JPG", "._1.png", "3.heic", "1_mask.png"]), max_size=4
+        ),
+        min_size=1,
+        max_size=8,
+    ),
+    st.booleans(),
+)
+def test_no_image_is_left_out_without_a_word(
+    tmp_path_factory: pytest.TempPathFactory, tree: dict[str, list[str]], sound: bool
+) -> None:
+    """Any tree of folders is read or refused in one line; what is not used is told."""
+    path = tmp_path_factory.mktemp("tree")
+    if sound:  # else most trees are refused
+        tree |= {f"{place}/{name}": FILES for place in ("Train", "val") for name in "ab"}
+    for folder, each in tree.items():
+        (path / folder).mkdir(parents=True, exist_ok=True)
+        for name in each:
+            (path / folder / name).write_bytes(b"?")
+    message = ""
+    try:
+        source = found(path)
+    except ValueError as error:
+        message = str(error)
+    assert "\n" not in message
+    if message:
+        assert str(path) in message
+        return
+    used = {part.where(row) for part in source[:2] for row in range(len(part.labels))}
+    there = {str(file) for file in path.rglob("*") if file.is_file()}
+    assert used <= there
+    assert len(used) == len(source.train.labels) + len(source.test.labels)
+    never = {"train", "test", "val", "images", "masks", ".cache", "__macosx"}
+    assert not never & {name.lower() for name in source.classes}
+    if used < there:
+        assert any(note.startswith(("left out", "not used")) for note in source.notes)
+
+
 # --- what is no class, and what is no image ----------------------------------------------------
 
 BESIDE = ["images", "annotations", "masks", "labels", "Annotation", "IMG", "ground_truth"]

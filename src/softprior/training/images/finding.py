@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from softprior import checks
-from softprior.training.images import digits, folder, hub, parquet, parquet_files
+from softprior.training.images import digits, folder, hub, names, parquet, parquet_files
 from softprior.training.images.source import Source
 
 NAMES = ("digits", *hub.REPOSITORIES)
@@ -34,7 +34,23 @@ def find(name: str, cache: Path | None) -> Source:
         return hub.read(name, cache)
     path = Path(name).expanduser()
     source: Source = reader(path).read(path)
+    if source.drawn and (beside := _test_parts_beside(path.absolute())):
+        note = f"not used: {', '.join(beside)} beside it; pass {path.absolute().parent} for both"
+        source = source._replace(notes=(*source.notes, note))
     return source
+
+
+def _test_parts_beside(path: Path) -> list[str]:
+    """What is called as the test part of which this is the training part."""
+    part, rest = names.part_within(path.stem)
+    if part != "train":
+        return []
+    return sorted(
+        other.name
+        for other in path.parent.iterdir()
+        if names.part_within(other.stem) in (("test", rest), ("validation", rest))
+        and (other.is_dir() if path.is_dir() else parquet_files.is_parquet(other.name))
+    )
 
 
 def reader(path: Path) -> ModuleType:

@@ -27,6 +27,8 @@ class Listing:
     def leave(self, reason: str, path: Path | str, mark: str = "") -> None:
         """Count a file or (``mark`` "/") a folder; the same one twice counts once."""
         shown = os.path.relpath(path, self.root) + mark
+        if not shown.isprintable():  # a newline, or what would steer a terminal
+            shown = ascii(shown)
         found, _ = self._left.setdefault(reason, (set(), shown))
         found.add(shown)
 

@@ -37,6 +37,7 @@ class Source(NamedTuple):
     classes: tuple[str, ...]
     place: str  # where it lives
     notes: tuple[str, ...]  # what the user should know
+    drawn: bool = False  # whether the test part was drawn from the only one
 
 
 def source(
@@ -57,6 +58,7 @@ def source(
             _in_range(part, len(classes))
     if len(classes) < 2:
         raise ValueError(f"{place}: there is {len(classes)} class, wanted at least 2")
+    drawn = test is None
     if test is None:
         held, kept = stratified(train.labels, 0.2, generator("test"))
         if lost := set(train.labels[held].tolist()) - set(train.labels[kept].tolist()):
@@ -71,7 +73,7 @@ def source(
         if without := (counts == 0).nonzero().squeeze(1).tolist():
             shown = f"class {without[0]}, {classes[without[0]]!r}"
             notes.append(f"classes without a {name} image: {len(without):,} (such as {shown})")
-    return Source(train, test, classes, place, tuple(notes))
+    return Source(train, test, classes, place, tuple(notes), drawn)
 
 
 def numbered(
