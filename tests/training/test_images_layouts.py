@@ -160,7 +160,7 @@ FILES = ["1.png", "2.JPG", "4.gif", "._1.png", "3.heic", "1_mask.png"]
 POOL = ["Train", "Test", "val", "images", "masks", ".cache", "a", "b", "c", "__MACOSX"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.dictionaries(
         st.lists(st.sampled_from(POOL), max_size=4).map("/".join),
