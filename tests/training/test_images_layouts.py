@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from on_disk import encoded, identity, numbered, tiny_imagenet, write_images, write_parquet
 
-from softprior.training.images import classes, finding, names
+from softprior.experiment import with_fingerprint
+from softprior.studies import Scale
+from softprior.training.images import classes, finding, fingerprint, names, notes
 from softprior.training.images.source import Part, Source
 
 TRAIN = ["train", "training", "train_set", "trainset", "training-data", "Train Images", "train2017"]
@@ -564,6 +566,16 @@ def test_tiny_imagenet_is_found_in_folders_of_folders(tmp_path: Path, wrapped: s
     assert any(note == "not used: test/, as it has no labels" for note in source.notes)
     assert any("found in" in note for note in source.notes) == bool(wrapped)
     assert classes(tmp_path) == source.classes
+
+
+def test_a_study_tells_what_is_left_out_before_it_starts(tmp_path: Path) -> None:
+    parts(tmp_path, "train", "test")
+    write_images(tmp_path / "train" / "a" / ".thumbnails", range(3))
+    with pytest.warns(UserWarning, match="left out as hidden: 1 ") as said:
+        scale = with_fingerprint(Scale(name="smoke", seeds=1, dataset=str(tmp_path), model=None))
+    assert len(said) == 1
+    assert scale.fingerprint == fingerprint(tmp_path)
+    assert notes("digits") == ()
 
 
 def test_identities_are_those_of_the_files(tmp_path: Path) -> None:
