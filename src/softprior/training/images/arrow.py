@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -123,7 +123,7 @@ def _is_encoded(kind: Any) -> bool:
 
 def _is_list(kind: Any) -> bool:
     return isinstance(kind, pyarrow("pyarrow").BaseExtensionType) or _is(
-        kind, "list", "large_list", "fixed_size_list", "list_view", "large_list_view"
+        kind, "list", "large_list", "fixed_size_list"
     )
 
 
@@ -182,27 +182,37 @@ def images(column: Any, rows: list[int], where: Callable[[int], str]) -> list[An
     return contents
 
 
-def _values(column: Any) -> list[Any]:
-    """Each row as lists in lists, or as an array where the type says its shape."""
-    if getattr(column.type, "shape", None) is not None:
-        chunks = column.chunks if hasattr(column, "chunks") else [column]
-        return [row for chunk in chunks for row in chunk.to_numpy_ndarray()]
-    while isinstance(column.type, pyarrow("pyarrow").BaseExtensionType):
-        if hasattr(column, "combine_chunks"):
-            column = column.combine_chunks()
-        column = column.storage
-    values: list[Any] = column.to_pylist()
-    return values
+def _values(column: Any) -> Iterator[Any]:
+    """Each row as an array; None for one that is missing or whose lists differ in length."""
+    chunks = column.chunks if hasattr(column, "chunks") else [column]
+    for chunk in chunks:
+        if getattr(chunk.type, "shape", None) is not None:
+            yield from chunk.to_numpy_ndarray()
+            continue
+        while isinstance(chunk.type, pyarrow("pyarrow").BaseExtensionType):
+            chunk = chunk.storage
+        for row in range(len(chunk)):
+            yield _array(chunk.slice(row, 1))
+
+
+def _array(row: Any) -> Any:
+    """One row of lists in lists, without a Python object for each pixel."""
+    lengths = pyarrow("pyarrow.compute").list_value_length
+    shape = []
+    while _is_list(row.type):
+        each = lengths(row).unique()
+        if len(each) != 1 or not each[0].is_valid:
+            return None
+        shape.append(each[0].as_py())
+        row = row.flatten()
+    return row.to_numpy(zero_copy_only=False).reshape(shape)
 
 
 def _pixels(value: Any, where: str) -> Any:
     """An array as those in memory are: uint8, the channels last."""
     import numpy as np
 
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        array = np.asarray(None)
+    array = np.asarray(value)
     if array.dtype.kind not in "iu" or array.ndim not in (2, 3) or 0 in array.shape:
         raise ValueError(f"{where}: the pixels are no array (H, W) or (H, W, C) of integers")
     if int(array.min()) < 0 or int(array.max()) > 255:
