@@ -53,9 +53,10 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "records": (COMPONENT | FAMILIES | {"checks", "counts", "own"}, {"torch"}),
     "diagnostics": ({"checks", "devices", "labels", "margin"}, {"torch"}),
     "gathering": (set(), {"torch"}),
-    "predictions": ({"checks", "labels"}, {"torch", "numpy", "pyarrow"}),
+    "memory": (set(), {"torch"}),
+    "predictions": ({"checks", "labels", "memory"}, {"torch", "numpy", "pyarrow"}),
     "training": (
-        CORE,
+        CORE | {"memory"},
         {
             *("torch", "safetensors", "sklearn", "numpy", "pyarrow", "PIL"),
             *("accelerate", "datasets", "timm"),

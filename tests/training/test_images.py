@@ -10,8 +10,8 @@ import torch
 from on_disk import cifar, encoded, identity, numbered, write_parquet
 
 from softprior.training.images import NAMES, Dataset, check, load
-from softprior.training.images.decode import MODES
 from softprior.training.images.noise import noisy
+from softprior.training.images.picture import MODES
 from softprior.training.images.splits import generator, stratified
 from softprior.training.images.subset import parse
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -63,11 +64,14 @@ def run_study(
 
 
 def with_fingerprint(scale: Scale, progress: Callable[[int, int], None] | None = None) -> Scale:
-    """The scale, and what is in its data set."""
+    """The scale, and what is in its data set; what is left out of it is told once."""
     if scale.dataset is None:
         return scale
     images.check(scale.dataset)
-    return replace(scale, fingerprint=images.fingerprint(scale.dataset, progress=progress))
+    fingerprint = images.fingerprint(scale.dataset, progress=progress)
+    if notes := images.notes(scale.dataset):  # its runs are many, and each would say so
+        warnings.warn(f"{scale.dataset}: {'; '.join(notes)}", stacklevel=2)
+    return replace(scale, fingerprint=fingerprint)
 
 
 def name_of(study: Any) -> str:

@@ -21,6 +21,12 @@ from softprior.labels import sum_tolerance
 from softprior.predictions import csv, npz, parquet
 from softprior.predictions._columns import BINARY
 
+# What the libraries below raise of files that are damaged, or larger than memory.
+WRONG = (
+    *(ValueError, TypeError, OSError, RuntimeError),
+    *(MemoryError, ArithmeticError, LookupError, EOFError),
+)
+
 __all__ = ["read_predictions"]
 
 _ROUNDING = 1e-9  # of sums of decimals: 0.49 + 0.49 is not 0.98
@@ -56,6 +62,8 @@ def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
         raise FileNotFoundError(f"{path}: no such file")
     if path.is_dir():
         raise ValueError(f"{path}: is a directory, wanted one of its files ({', '.join(readers)})")
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise ValueError(f"{path}: is a pipe or a device, wanted a file; write the data to one")
     suffix = path.suffix.lower()
     try:
         if suffix not in readers:
@@ -65,7 +73,7 @@ def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
         scores, are_probabilities, labels = readers[suffix](path)
         logits = _logits(scores, are_probabilities)
         return logits, _labels(logits, labels)
-    except (ValueError, TypeError, OSError, RuntimeError, zipfile.BadZipFile) as error:
+    except (*WRONG, zipfile.BadZipFile) as error:
         # Libraries' own errors may have many lines; the first says what is wrong.
         raise ValueError(f"{path}: {(str(error).splitlines() or ['unreadable'])[0]}") from error
 

@@ -32,6 +32,7 @@ __all__ = [
     "fingerprint",
     "generator",
     "load",
+    "notes",
     "parse",
     "stratified",
 ]
@@ -60,6 +61,11 @@ class Dataset(NamedTuple):
     std: Tensor
     description: str  # one line for the user: what was loaded
 
+    @property
+    def told(self) -> str:
+        """The same line."""
+        return self.description
+
 
 def described() -> dict[str, str]:
     """What each name stands for, in a line."""
@@ -72,6 +78,11 @@ def classes(
 ) -> tuple[str, ...]:
     """The classes of a data set: its labels are read, its images are not."""
     return _source(name_or_path, subset, cache).classes
+
+
+def notes(path: str | Path) -> tuple[str, ...]:
+    """What of a path is left out or made otherwise, a line each; none for a name."""
+    return () if str(path) in NAMES else _source(path, None, None).notes
 
 
 def smallest_class(name_or_path: str | Path, subset: str | None = None) -> int:
@@ -137,9 +148,9 @@ def load(
     pixels, where, converted = decoded(jobs, resolution, progress)
     parts = torch.split(pixels, [len(kept), len(held), len(test.labels)])
     mean, std = mean_and_std(parts[0])
-    notes = [*source.notes, converted]
+    said = [*source.notes, converted]
     if label_noise:
-        notes.append(f"{noise_kind} noise on {label_noise:.4g} of training and validation labels")
+        said.append(f"{noise_kind} noise on {label_noise:.4g} of training and validation labels")
     return Dataset(
         Images(parts[0], labels[kept], train.labels[kept]),
         Images(parts[1], labels[held], train.labels[held]),
@@ -147,7 +158,7 @@ def load(
         source.classes,
         mean,
         std,
-        _describe(name_or_path, source, parts, where, notes),
+        _describe(name_or_path, source, parts, where, said),
     )
 
 

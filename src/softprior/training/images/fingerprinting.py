@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from softprior.training.images import decode, digits, fingerprint_cache, hub
+from softprior.training.images import decode, digits, fingerprint_cache, hub, picture
 from softprior.training.images.encoding import chunks, encoded
 from softprior.training.images.finding import check, reader
 from softprior.training.images.source import Part, Source
@@ -125,7 +125,10 @@ def _digest(part: Part, row: int, content: Any) -> bytes:
     if isinstance(content, Digest):
         return content.sha256
     try:
-        return hashlib.sha256(encoded(content)).digest()
+        data = encoded(content)
+        # The picture that is seen is what trains: one that is turned is another since EXIF counts.
+        turned = isinstance(content, bytes | Path) and picture.is_turned(data)
+        return hashlib.sha256(b"turned" * turned + data).digest()
     except OSError as error:
         raise ValueError(
             f"{part.where(row)}: the image cannot be read ({error.strerror or error}); replace it "
