@@ -93,7 +93,6 @@ class Parser:
         group: str = _GENERAL,
         spellings: Sequence[str] = (),
         metavar: str | None = None,
-        hidden: bool = False,
     ) -> None:
         """``--name VALUE``.
 
@@ -105,18 +104,16 @@ class Parser:
             group: heading in the help.
             spellings: ``--NAME``s for it; the first is shown. Hyphens may stand for underscores.
             metavar: what stands for the value in the help.
-            hidden: not shown at all.
         """
         self.kinds[name], self.defaults[name] = kind, default
         shown, *others = spellings or [f"--{name}"]
-        if not (default is None or isinstance(default, bool) or hidden):
+        if not (default is None or isinstance(default, bool)):
             written = ",".join(map(str, default)) if isinstance(default, tuple) else default
             help = f"{help} (default: {written})"
-        if not hidden:
-            self._options.append(shown)
+        self._options.append(shown)
         hyphenated = [word.replace("_", "-") for word in (shown, *others)]
         for spelling in dict.fromkeys([shown, *others, *hyphenated]):
-            seen = spelling == shown and not hidden
+            seen = spelling == shown
             # A group of its own for what is not shown would be an empty heading.
             self._group(group if seen else _GENERAL).add_argument(
                 spelling,

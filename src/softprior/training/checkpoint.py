@@ -7,20 +7,23 @@ flushed, and renamed; the last two are kept. Nothing is pickled.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import secrets
 import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
 from softprior.training.files import flush, sha256, write
+from softprior.training.locks import take_away
 
 FORMAT = 1
 KEPT = 2
@@ -31,14 +34,17 @@ def save(
 ) -> None:
     """Write a checkpoint: there whole or not at all; the oldest beyond the last two go.
 
-    ``tensors`` may be nested by name; its leaves are tensors, or None.
+    ``tensors`` may be nested by name; its leaves are tensors, or None. Another process may be
+    training the same run: whoever is first stays, as both write the same bits, and where the other
+    has finished the run and removed its checkpoints, none is written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{state['epoch']:05d}-{step:07d}"
     if target.exists():
         return
-    hidden = Path(tempfile.mkdtemp(prefix=".", dir=folder))
+    hidden = folder / f".{secrets.token_hex(4)}"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
+        hidden.mkdir()
         file = hidden / "tensors.safetensors"
         safetensors.torch.save_file(_flat(tensors), file)
         flush(file)
@@ -53,10 +59,13 @@ def save(
         flush(hidden)
         hidden.rename(target)
         flush(folder)
+    except (OSError, safetensors.SafetensorError):
+        if hidden.exists() and not target.exists():
+            raise
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     for old in _newest_first(folder)[KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+        take_away(old)
 
 
 class RefusedError(ValueError):
@@ -67,15 +76,28 @@ def load(folder: Path, digest: str) -> tuple[dict[str, Any], dict[str, Any], int
     """The newest whole checkpoint as (tensors, state, step); None where there is none.
 
     A truncated or altered one is passed over, with a warning, for the one before it: both lead
-    to the same bits. One of another recipe or from a newer version is refused.
+    to the same bits. One of another recipe or from a newer version is refused. One that another
+    process takes away while it is read has made room for a newer one.
     """
+    while True:
+        with contextlib.suppress(_TakenAwayError):
+            return _newest_whole(folder, digest)
+
+
+class _TakenAwayError(Exception):
+    """A checkpoint is gone that was there a moment ago."""
+
+
+def _newest_whole(folder: Path, digest: str) -> tuple[dict[str, Any], dict[str, Any], int] | None:
     for path in _newest_first(folder):
         try:
             content = json.loads((path / "state.json").read_text("utf-8"))
             written, recipe, stated = content["format"], content["recipe"], content["sha256"]
             found = None if written > FORMAT else sha256(path / "tensors.safetensors")
         except (OSError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"checkpoint {path} is passed over: {error!r}", stacklevel=2)
+            if not path.exists():
+                raise _TakenAwayError from error
+            warnings.warn(f"checkpoint {path} is passed over: {error!r}", stacklevel=3)
             continue
         if written > FORMAT:
             raise RefusedError(
@@ -89,10 +111,15 @@ def load(folder: Path, digest: str) -> tuple[dict[str, Any], dict[str, Any], int
             )
         if found != stated:
             warnings.warn(
-                f"checkpoint {path} is passed over: its hash is not its own", stacklevel=2
+                f"checkpoint {path} is passed over: its hash is not its own", stacklevel=3
             )
             continue
-        tensors = safetensors.torch.load_file(path / "tensors.safetensors")
+        try:
+            tensors = safetensors.torch.load_file(path / "tensors.safetensors")
+        except (OSError, safetensors.SafetensorError) as error:
+            if not path.exists():
+                raise _TakenAwayError from error
+            raise
         return _nested(tensors), content["state"], int(content["step"])
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import secrets
 from pathlib import Path
 
 
@@ -11,6 +12,16 @@ def write(file: Path, text: str) -> None:
     """Write a text file and force it to the disk."""
     file.write_text(text, "utf-8")
     flush(file)
+
+
+def replace_text(file: Path, text: str) -> None:
+    """Write a text file so that nobody ever reads a part of it."""
+    hidden = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
+    try:
+        hidden.write_text(text, "utf-8")
+        hidden.replace(file)
+    finally:
+        hidden.unlink(missing_ok=True)
 
 
 def flush(path: Path) -> None:

@@ -7,10 +7,10 @@ diagnostic written tomorrow runs on every run of today. Nothing is ever unpickle
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
+import secrets
 import shutil
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -24,7 +24,8 @@ from torch import Tensor
 
 from softprior import records
 from softprior.priors import Prior
-from softprior.training.files import flush, write
+from softprior.training.files import flush, replace_text, write
+from softprior.training.locks import hidden_folder, sweep, take_away
 from softprior.training.recipe import FORMAT, OldFormatError, Recipe
 from softprior.training.resolve import resolve
 
@@ -168,10 +169,7 @@ class Store:
         ``tensors`` maps a file name to the tensors in it. Where another process finished the
         same run first, that one stays.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        path = self.root / recipe.digest
-        folder = Path(tempfile.mkdtemp(prefix=f".{recipe.digest}-{os.getpid()}-", dir=self.root))
-        try:
+        with hidden_folder(self.root, recipe.digest) as folder:
             write(folder / "recipe.json", _json(recipe.to_dict()))
             write(folder / "history.jsonl", _lines(history))
             write(folder / "outcome.json", _json(outcome))
@@ -182,25 +180,30 @@ class Store:
                 safetensors.torch.save_file(content, file)
                 flush(file)
             flush(folder)
-            folder.chmod(0o755)
-            if path.is_dir() and damage(path):
-                path.rename(path.with_suffix(f".damaged-{os.getpid()}"))
-            try:
-                folder.rename(path)
-            except OSError:
-                if not path.is_dir():
-                    raise
-            flush(self.root)
-            shutil.rmtree(self.partial(recipe), ignore_errors=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            path = self._place(folder, recipe.digest)
+        take_away(self.partial(recipe))
         return Run(recipe, path)
+
+    def _place(self, folder: Path, digest: str) -> Path:
+        """Give a whole folder its name; a damaged run there is set aside, a whole one stays."""
+        path = self.root / digest
+        if path.is_dir() and damage(path):
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                path.rename(path.with_suffix(f".damaged-{secrets.token_hex(4)}"))
+        try:
+            folder.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+        flush(self.root)
+        return path
 
     def write_history(self, recipe: Recipe, history: list[dict[str, float]]) -> None:
         """Write the history of a run that is not finished, beside its checkpoints."""
         folder = self.partial(recipe)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "history.jsonl").write_text(_lines(history), "utf-8")
+        with contextlib.suppress(FileNotFoundError):  # another process has finished the run
+            replace_text(folder / "history.jsonl", _lines(history))
 
     def adopt(self, path: Path) -> Run:
         """A finished run from anywhere, copied into this store if it is not there."""
@@ -209,15 +212,9 @@ class Store:
         run = open_run(path)
         if (here := self.get(run.recipe)) is not None:
             return here
-        self.root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".adopted-", dir=self.root) as folder:
-            copy = Path(shutil.copytree(path, Path(folder) / "run"))
-            try:
-                copy.rename(self.root / run.recipe.digest)
-            except OSError:  # another process was faster
-                if self.get(run.recipe) is None:
-                    raise
-        return Run(run.recipe, self.root / run.recipe.digest)
+        with hidden_folder(self.root, run.recipe.digest) as folder:
+            shutil.copytree(path, folder, dirs_exist_ok=True)
+            return Run(run.recipe, self._place(folder, run.recipe.digest))
 
     def partial(self, recipe: Recipe) -> Path:
         """Where the checkpoints of a run that is not finished lie."""
@@ -225,11 +222,12 @@ class Store:
         return self.root / f".{recipe.digest}.checkpoints"
 
     def sweep(self) -> None:
-        """Remove what processes that no longer live left half-written."""
-        for folder in self.root.glob(".*-*-*"):
-            pid = folder.name.split("-")[1]
-            if pid.isdigit() and not _alive(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
+        """Remove what processes that no longer live left half-written, or beside a finished run."""
+        sweep(self.root)
+        for partial in self.root.glob(".*.checkpoints"):
+            finished = self.root / partial.stem.removeprefix(".")
+            if finished.is_dir() and not damage(finished):
+                take_away(partial)
 
 
 def open_run(path: Path) -> Run:
@@ -273,13 +271,3 @@ def _json(value: Mapping[str, Any]) -> str:
 
 def _lines(history: list[dict[str, float]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in history)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
