@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -95,11 +96,13 @@ def test_a_lock_lets_one_in_at_a_time_and_dies_with_its_owner(
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with pytest.warns(UserWarning, match="another process has held .*lock for 0 s; going on"):
-            with locks.exclusive(lock):  # told, and not for ever
-                pass
-        assert lock.exists()
-        process.kill()
+        message = "another process has held .*lock for 0 s; going on"
+        try:
+            with pytest.warns(UserWarning, match=message), locks.exclusive(lock):
+                assert lock.exists()
+            assert lock.exists()
+        finally:
+            process.kill()
     with locks.exclusive(lock):
         pass
     assert not lock.exists()
@@ -158,6 +161,14 @@ def history(store: Store) -> None:
     store.write_history(RECIPE, [{"epoch": 1.0}])
 
 
+def in_order(*steps: Callable[[Store], None]) -> Callable[[Store], None]:
+    def act(store: Store) -> None:
+        for step in steps:
+            step(store)
+
+    return act
+
+
 # What one command does, and what the other does in the middle of it.
 DOES: dict[str, Callable[[Store], None]] = {
     "saves": lambda store: save(store, 3),
@@ -170,10 +181,10 @@ DOES: dict[str, Callable[[Store], None]] = {
 MEANWHILE: dict[str, Callable[[Store], None]] = {
     "resumes": load,
     "saves the same": lambda store: save(store, 3),
-    "is ahead": lambda store: [save(store, epoch) for epoch in (4, 5, 6)] and None,
+    "is ahead": in_order(*(partial(save, epoch=epoch) for epoch in (4, 5, 6))),
     "finishes": put,
-    "finishes and sweeps": lambda store: (put(store), store.sweep()) and None,
-    "takes a step after the end": lambda store: (put(store), history(store)) and None,
+    "finishes and sweeps": in_order(put, Store.sweep),
+    "takes a step after the end": in_order(put, history),
 }
 
 
@@ -183,7 +194,8 @@ MEANWHILE: dict[str, Callable[[Store], None]] = {
 def test_wherever_the_other_command_steps_in(
     does: str, meanwhile: str, stride: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between any two lines, or every ninth: both end well, without a warning, and one whole run is left."""
+    """Between any two lines, or every ninth: both end well, without a warning, and one whole run
+    is left."""
     for module in (files, checkpoint, store_module):
         monkeypatch.setattr(module, "flush", lambda path: None, raising=False)
     store = Store(tmp_path)

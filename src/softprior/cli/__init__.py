@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from softprior.cli._interrupts import EXIT_CODE, end_on_ctrl_c
+from softprior.cli._interrupts import EXIT_CODE, end_on_ctrl_c, has_been_told
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()  # not at exit: nobody could catch what it raises there
     except KeyboardInterrupt:
         print(_stopped(given), file=sys.stderr)
+        has_been_told()
         return EXIT_CODE
     except BrokenPipeError:
         # Python flushes once more at exit; there has to be somewhere to flush to.

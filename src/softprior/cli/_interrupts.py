@@ -10,6 +10,7 @@ from typing import NoReturn
 
 PATIENCE = 2.0  # seconds for a command to end by itself
 EXIT_CODE = 130
+_told = False
 
 
 def end_on_ctrl_c(message: str) -> None:
@@ -27,7 +28,7 @@ def end_on_ctrl_c(message: str) -> None:
     def end() -> NoReturn:
         cursor = "\033[?25h" if os.isatty(2) else ""  # a progress bar hides it
         try:
-            os.write(2, f"{cursor}{message}\n".encode(errors="replace"))
+            os.write(2, (cursor + ("" if _told else f"{message}\n")).encode(errors="replace"))
         finally:
             os._exit(EXIT_CODE)
 
@@ -41,6 +42,12 @@ def end_on_ctrl_c(message: str) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, on_interrupt)
+
+
+def has_been_told() -> None:
+    """The message has been shown: an end that has to be forced adds nothing."""
+    global _told
+    _told = True
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -98,7 +98,11 @@ class Child:
     ) -> None:
         self.guard, self.name = guard, name
         self.stderr = tempfile.TemporaryFile()  # noqa: SIM115 - of this one alone, for its last words
-        self.process = launched(self.stderr)
+        try:
+            self.process = launched(self.stderr)
+        except BaseException:
+            self.stderr.close()
+            raise
         self.silent = 0.0  # seconds since it was last heard
         self.given_up = ""  # why, where this process has ended it
         guard.watch(self.process.pid)
