@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import time
 from collections.abc import Callable
 from functools import partial
@@ -25,7 +24,7 @@ from softprior.training.prediction import predict
 from softprior.training.provenance import provenance
 from softprior.training.recipe import Recipe
 from softprior.training.resolve import Progress, resolve
-from softprior.training.runtime import Runtime, first_says
+from softprior.training.runtime import Runtime, first_says, launched
 from softprior.training.state import StepPart, TrainingState
 from softprior.training.store import Run, Store
 
@@ -66,7 +65,7 @@ def fit(
     """
     own.refuse_while_loading()
     store = store if isinstance(store, Store) else Store(store)
-    if int(os.environ.get("WORLD_SIZE", 1)) > 1:
+    if launched() > 1:
         Runtime(recipe.precision, cpu=cpu)  # so that they can agree on what follows
     if recipe.fingerprint is None or not first_says(lambda: store.get(recipe) is not None):
         recipe = resolve(recipe, store.root, on_images)

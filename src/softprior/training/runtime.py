@@ -40,7 +40,7 @@ class Runtime:
     """
 
     def __init__(self, precision: str = "fp32", *, cpu: bool = False) -> None:
-        started = int(os.environ.get("WORLD_SIZE", 1))
+        started = launched()
         self.accelerator: Any = _accelerator(precision, cpu)
         if started > 1 == self.accelerator.num_processes and self.accelerator.device.type == "cpu":
             # Accelerate trains on the CPU with several processes where it is asked to stay there.
@@ -118,6 +118,13 @@ class Runtime:
     def wait(self) -> None:
         """Go on when every process is here."""
         self.accelerator.wait_for_everyone()
+
+
+def launched() -> int:
+    """How many processes a launcher has started to train together; 1 without one."""
+    if not {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys():
+        return 1
+    return int(os.environ["WORLD_SIZE"])
 
 
 def _accelerator(precision: str, cpu: bool) -> Any:
