@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,23 +65,6 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(OSError, match="No space left"):
         put(Store(tmp_path))
     assert list(tmp_path.iterdir()) == []
-
-
-def test_sweep_removes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    put(store)
-    dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
-    )
-    left = tmp_path / f".{RECIPE.digest}-{int(dead.stdout)}-abc"
-    busy = tmp_path / f".{RECIPE.digest}-{os.getpid()}-abc"
-    for folder in (left, busy):
-        folder.mkdir()
-        (folder / "recipe.json").write_text("{")
-    store.sweep()
-    assert not left.exists()
-    assert busy.exists()
-    assert len(list(store.runs())) == 1
 
 
 @pytest.mark.parametrize("name", ["weights", "best", "predictions"])

@@ -12,6 +12,8 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from softprior.cli._interrupts import EXIT_CODE, end_on_ctrl_c, has_been_told
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
@@ -19,6 +21,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # an ASCII terminal shows "?" for "✓"
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # the whole process is this command's
+        end_on_ctrl_c(_stopped(given))
     try:
         try:
             # Imported here, so that Ctrl-C and a missing package end as they do anywhere below.
@@ -30,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()  # not at exit: nobody could catch what it raises there
     except KeyboardInterrupt:
-        if "RANK" not in os.environ:  # of several processes their parent speaks
-            print(f"softprior: stopped{_kept(given)}", file=sys.stderr)
-        return 130
+        print(_stopped(given), file=sys.stderr)
+        has_been_told()
+        return EXIT_CODE
     except BrokenPipeError:
         # Python flushes once more at exit; there has to be somewhere to flush to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -44,11 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1 if isinstance(error, FloatingPointError) else 2  # a run that diverged has failed
 
 
-def _kept(given: Sequence[str]) -> str:
-    """What an interrupted command leaves behind."""
+def _stopped(given: Sequence[str]) -> str:
+    """What an interrupted command says, and leaves behind."""
     if not {"fit", "study"}.intersection(given[:1]):
-        return ""
-    return "; finished runs are kept, and the same command goes on from the last checkpoint"
+        return "softprior: stopped"
+    kept = "finished runs are kept, and the same command goes on from the last checkpoint"
+    return f"softprior: stopped; {kept}"
 
 
 def _message(error: Exception) -> str:

@@ -87,7 +87,6 @@ class Parser:
         group: str = _GENERAL,
         spellings: Sequence[str] = (),
         metavar: str | None = None,
-        hidden: bool = False,
     ) -> None:
         """``--name VALUE``.
 
@@ -100,18 +99,16 @@ class Parser:
             spellings: used instead of ``--name``; the help shows the first. Each may also be
                 written with hyphens for underscores.
             metavar: name of the value in the help.
-            hidden: leave it out of the help.
         """
         self.kinds[name], self.defaults[name] = kind, default
         shown, *others = spellings or [f"--{name}"]
-        if not (default is None or isinstance(default, bool) or hidden):
+        if not (default is None or isinstance(default, bool)):
             written = ",".join(map(str, default)) if isinstance(default, tuple) else default
             help = f"{help} (default: {written})"
-        if not hidden:
-            self._options.append(shown)
+        self._options.append(shown)
         hyphenated = [word.replace("_", "-") for word in (shown, *others)]
         for spelling in dict.fromkeys([shown, *others, *hyphenated]):
-            seen = spelling == shown and not hidden
+            seen = spelling == shown
             # What the help does not show stays in the general group: no heading without options.
             self._group(group if seen else _GENERAL).add_argument(
                 spelling,

@@ -16,6 +16,7 @@ from softprior.report.results import Section, slug
 from softprior.studies import Scale, Study, method
 from softprior.studies._shared.scores import selected
 from softprior.training import Recipe, Run, Store, files
+from softprior.training.locks import exclusive
 from softprior.training.run import open_run
 
 
@@ -25,7 +26,9 @@ class NoSeedError(ValueError):
 
 def rebuild(folder: Path, *new: Section, formats: Collection[str] = ()) -> Path:
     """Write the report of ``folder`` with ``new`` in it, and return its page."""
-    return write_report(folder, gather(folder, *new), formats=formats)
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder / ".report.lock"):  # two studies that end at once are both in it
+        return write_report(folder, gather(folder, *new), formats=formats)
 
 
 def gather(folder: Path, *new: Section) -> list[Section]:

@@ -97,6 +97,16 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
     flush(file)
 
 
+def replace_text(file: Path, text: str) -> None:
+    """Write a text file so that nobody ever reads a part of it."""
+    hidden = file.with_name(f".{file.name}-{secrets.token_hex(4)}")
+    try:
+        hidden.write_text(text, "utf-8")
+        hidden.replace(file)
+    finally:
+        hidden.unlink(missing_ok=True)
+
+
 def flush(path: Path) -> None:
     """Force a file or folder to the disk, so that the rename cannot overtake its content."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -26,7 +26,7 @@ from softprior.training.provenance import provenance
 from softprior.training.recipe import Recipe
 from softprior.training.resolve import Progress, resolve
 from softprior.training.run import Run
-from softprior.training.runtime import Runtime
+from softprior.training.runtime import Runtime, first_says, launched
 from softprior.training.state import StepPart, TrainingState
 from softprior.training.store import Store
 
@@ -67,10 +67,12 @@ def fit(
     """
     own.refuse_while_loading()
     store = store if isinstance(store, Store) else Store(store)
-    if recipe.fingerprint is None or store.get(recipe) is None:
+    if launched() > 1:
+        Runtime(recipe.precision, cpu=cpu)  # so that they can agree on what follows
+    if recipe.fingerprint is None or not first_says(lambda: store.get(recipe) is not None):
         recipe = resolve(recipe, store.root, on_images)
-    if (run := store.get(recipe)) is not None:
-        return run
+    if first_says(lambda: store.get(recipe) is not None):
+        return Run(recipe, store.root / recipe.digest)
     store.check_readable(recipe)
     warn_of_changed_source(recipe, store)
     teacher_run = None

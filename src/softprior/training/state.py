@@ -17,6 +17,7 @@ from softprior.training import checkpoint, schedule
 from softprior.training.images import Dataset, generator
 from softprior.training.recipe import Recipe
 from softprior.training.run import Run
+from softprior.training.runtime import first_says
 from softprior.training.teaching import build_teacher, network
 
 
@@ -135,7 +136,7 @@ class TrainingState:
 
     def resume(self, folder: Path, digest: str) -> int:
         """Set everything back to the newest checkpoint, if any; returns the step to go on at."""
-        found = checkpoint.load(folder, digest)
+        found = first_says(lambda: checkpoint.load(folder, digest))
         if found is None:
             return 0
         tensors, state, step = found

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
+import secrets
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from softprior.training import files, integrity
+from softprior.training.locks import hidden_folder, sweep, take_away
 from softprior.training.recipe import FORMAT, OldFormatError, Recipe
 from softprior.training.resolve import resolve
 from softprior.training.run import FILES, TENSORS, DamagedError, Run, damage, open_run
@@ -176,8 +177,7 @@ class Store:
         ``tensors`` maps a file name to the tensors in it. Where another process finished the
         same run first, that one stays.
         """
-        folder = self._hidden(recipe.digest)
-        try:
+        with hidden_folder(self.root, recipe.digest) as folder:
             files.write(folder / "recipe.json", _json(recipe.to_dict()))
             files.write(folder / "history.jsonl", _lines(history))
             files.write(folder / "outcome.json", _json(outcome))
@@ -187,21 +187,15 @@ class Store:
                 files.write_tensors(folder / f"{name}.safetensors", content)
             integrity.seal(folder)
             path = self._place(folder, recipe.digest)
-            shutil.rmtree(self.partial(recipe), ignore_errors=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        take_away(self.partial(recipe))
         return Run(recipe, path)
-
-    def _hidden(self, digest: str) -> Path:
-        """A folder for a run that is being written; :meth:`sweep` removes what the dead left."""
-        self.root.mkdir(parents=True, exist_ok=True)
-        return files.new_folder(self.root, f".{digest}-{os.getpid()}-")
 
     def _place(self, folder: Path, digest: str) -> Path:
         """Give a whole folder its name; a damaged run there is set aside, a whole one stays."""
         path = self.root / digest
         if os.path.lexists(path) and damage(path):
-            path.rename(path.with_name(f"{digest}{_ASIDE}{folder.name.rpartition('-')[2]}"))
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                path.rename(path.with_name(f"{digest}{_ASIDE}{secrets.token_hex(4)}"))
         try:
             folder.rename(path)
         except OSError:
@@ -214,7 +208,8 @@ class Store:
         """Write the history of a run that is not finished, beside its checkpoints."""
         folder = self.partial(recipe)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "history.jsonl").write_text(_lines(history), "utf-8")
+        with contextlib.suppress(FileNotFoundError):  # another process has finished the run
+            files.replace_text(folder / "history.jsonl", _lines(history))
 
     def adopt(self, path: Path) -> Run:
         """A finished run from anywhere, copied into this store if it is not there.
@@ -225,22 +220,19 @@ class Store:
         run = open_run(path)
         if (here := self.get(run.recipe)) is not None:
             return here
-        digest = run.recipe.digest
-        folder = self._hidden(digest)
         try:
-            for name in (*FILES, integrity.LIST):
-                files.copy(path / name, folder / name)
-            if why := integrity.damage(folder, FILES):
-                raise DamagedError(path, why)
-            files.flush(folder)
-            return Run(run.recipe, self._place(folder, digest))
+            with hidden_folder(self.root, run.recipe.digest) as folder:
+                for name in (*FILES, integrity.LIST):
+                    files.copy(path / name, folder / name)
+                if why := integrity.damage(folder, FILES):
+                    raise DamagedError(path, why)
+                files.flush(folder)
+                return Run(run.recipe, self._place(folder, run.recipe.digest))
         except files.NotAFileError as error:
             raise ValueError(
                 f"{error.filename} is {error.strerror}: nothing that lies elsewhere is taken into "
                 "a store; copy the run with what its links point to (cp -rL)"
             ) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
 
     def partial(self, recipe: Recipe) -> Path:
         """Where the checkpoints of a run that is not finished lie."""
@@ -248,11 +240,12 @@ class Store:
         return self.root / f".{recipe.digest}.checkpoints"
 
     def sweep(self) -> None:
-        """Remove what processes that no longer live left half-written."""
-        for folder in self.root.glob(".*-*-*"):
-            pid = folder.name.split("-")[1]
-            if pid.isdigit() and not _alive(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
+        """Remove what processes that no longer live left half-written, or beside a finished run."""
+        sweep(self.root)
+        for partial in self.root.glob(".*.checkpoints"):
+            finished = self.root / partial.stem.removeprefix(".")
+            if finished.is_dir() and not damage(finished):
+                take_away(partial)
 
 
 def _json(value: Mapping[str, Any]) -> str:
@@ -261,13 +254,3 @@ def _json(value: Mapping[str, Any]) -> str:
 
 def _lines(history: list[dict[str, float]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in history)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
