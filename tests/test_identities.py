@@ -40,6 +40,7 @@ from softprior import (
     soft_labels,
 )
 from softprior.counts import dense_counts
+from softprior.labels import valid_mask
 from softprior.margin import label_margin
 from softprior.recent import WINDOW, Recent
 
@@ -1315,7 +1316,7 @@ def test_label_weights_as_tensors(shape: tuple[int, ...], kind: str, form: str) 
     for reduction in REDUCTIONS:
 
         def loss(f: Tensor, reduction: Any = reduction) -> Tensor:
-            return kernel.loss(f, labels, counts, weight, reduction)
+            return kernel.loss(f, labels, counts, weight, reduction, valid=valid_mask(labels))
 
         want = {"none": each, "sum": each.sum(), "mean": each.sum() / valid}[reduction]
         same(loss(logits), want, logits)
@@ -1326,7 +1327,7 @@ def test_label_weights_as_tensors(shape: tuple[int, ...], kind: str, form: str) 
 def test_a_learnt_label_weight_gets_a_gradient() -> None:
     logits, labels, _ = batch()
     weight = torch.rand(B, dtype=torch.float64, requires_grad=True)
-    loss = kernel.loss(logits, labels, TwoLevel(0.1, 0.02), weight, "sum")
+    loss = kernel.loss(logits, labels, TwoLevel(0.1, 0.02), weight, "sum", valid=None)
     want = F.cross_entropy(logits, labels, reduction="none")
     close(torch.autograd.grad(loss, weight)[0], want)
 

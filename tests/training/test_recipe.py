@@ -495,3 +495,15 @@ def test_every_member_has_a_name_and_a_label() -> None:
             assert member().label
     assert isinstance(priors.found()["beta"](), Prior)
     assert ema.EMA() == EMA()
+
+
+def test_running_ranks_have_a_version_of_their_own() -> None:
+    """Those stored before are shown and not trained again; other runs are as they were."""
+    running = BetaPrior(among="running")
+    record = records.to_record("prior", running)
+    assert record["version"] == 2
+    assert records.from_record("prior", record, {}) == running
+    del record["version"]
+    assert not records.imported(records.from_record("prior", record, {}))
+    assert "version" not in records.to_record("prior", BetaPrior())
+    assert records.from_record("prior", records.to_record("prior", BetaPrior()), {}) == BetaPrior()
