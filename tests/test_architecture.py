@@ -64,7 +64,7 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         # cycler is matplotlib's and markupsafe jinja2's: each comes with it.
         {"matplotlib", "cycler", "jinja2", "markupsafe", "rich"},
     ),
-    "experiment": (RUNNING | {"diagnostics"}, {"torch"}),
+    "experiment": (RUNNING | {"diagnostics", "matching"}, {"torch"}),
     "__main__": ({"cli"}, set()),
     "cli": (EVERYTHING, {"torch", "rich", "yaml"}),
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import shutil
+import sys
 from argparse import (
     SUPPRESS,
     Action,
@@ -224,6 +225,9 @@ class _Argparse(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)  # argparse's own says nothing where it cannot
+
 
 class _Read(Action):
     """Reads a value by its kind, so that the message is ours and not the parser's."""
@@ -248,6 +252,6 @@ def _plain(text: str) -> str:
 
 def _wrapped(text: str) -> str:
     """Paragraphs as wide as the terminal; blocks with indented lines stay as they are."""
-    width = shutil.get_terminal_size().columns - 2
+    width = max(shutil.get_terminal_size().columns - 2, 11)  # as narrow as argparse goes
     blocks = text.strip().split("\n\n")
     return "\n\n".join(b if "\n  " in b else fill(" ".join(b.split()), width) for b in blocks)

@@ -12,11 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from softprior.cli import _events
-from softprior.cli._console import console
+from softprior.cli._console import console, show_line
 from softprior.cli._execution import Execution
 from softprior.cli._folders import results_folder
 from softprior.cli._progress import Show, progress, remaining
 from softprior.cli._recipes import asked, finished_teacher
+from softprior.cli._streams import say
 from softprior.experiment.single_runs import chain_scores, run_scores
 from softprior.report import terminal
 from softprior.training import Recipe, Store, fit, images, resolve_all
@@ -55,10 +56,10 @@ def train(options: Namespace) -> int:
     runs = [found for recipe in recipes if (found := store.get(recipe)) is not None]
     out = console()
     if description := runs[-1].outcome.get("data"):
-        out.print(f"data: {description}", soft_wrap=True, highlight=False, markup=False)
+        show_line(out, f"data: {description}")
     terminal.show([chain_scores(runs) if len(runs) > 1 else run_scores(runs[0])], out)
     for found in runs:
-        out.print(f"run: {found.path}", soft_wrap=True, highlight=False, markup=False)
+        show_line(out, f"run: {found.path}")
     return 0
 
 
@@ -95,7 +96,7 @@ def _run_with_progress(
     """Train one after the other, and show how far it is."""
     kept = how.keep_blocks and keep_blocks()
     if _is_main():
-        print(f"softprior: {_execution(last, kept, how.cpu)}", file=sys.stderr)
+        say(_execution(last, kept, how.cpu))
     with progress(quiet=not _is_main()) as show:
         for at, recipe in enumerate(missing):
             later = sum(r.epochs for r in missing[at + 1 :])

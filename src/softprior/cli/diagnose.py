@@ -34,7 +34,7 @@ def options(words: Sequence[str]) -> Namespace:
 def run(options: Namespace) -> int:
     """Read, diagnose, show."""
     from softprior import diagnostics
-    from softprior.cli._console import console
+    from softprior.cli._console import console, show_line
     from softprior.margin import label_margin
     from softprior.predictions import read_predictions
     from softprior.report import render, terminal
@@ -66,5 +66,5 @@ def run(options: Namespace) -> int:
         terminal.show([section], out)
     if page is not None:
         replace_text(page, render([section], title=section.title))
-        out.print(f"page: {page}", soft_wrap=True, highlight=False, markup=False)
+        show_line(out, f"page: {page}")
     return 0

@@ -18,7 +18,7 @@ COMMANDS = {
         "List presets, priors, penalties, teachers, data sets, networks and studies.",
     ),
     "fit": ("fit", "Train one run, or a chain of generations."),
-    "study": ("study", "Run a study and write its report."),
+    "study": ("study", "Run studies and write their report."),
     "report": ("report", "Write the report of each folder again, from the runs that are in it."),
     "diagnose": (
         "diagnose",

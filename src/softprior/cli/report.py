@@ -47,7 +47,7 @@ def options(words: Sequence[str]) -> Namespace:
 def run(options: Namespace) -> int:
     """Rebuild each folder's page, show its tables, and write them where they are wanted."""
     from softprior import checks
-    from softprior.cli._console import console
+    from softprior.cli._console import console, show_line
     from softprior.experiment.sections import gather
     from softprior.report import FORMATS, refresh, terminal, write_markdown, write_report
     from softprior.report.results import check_target, replace_text
@@ -65,7 +65,7 @@ def run(options: Namespace) -> int:
             check_target(target)
 
     def announce(what: str, path: Path) -> None:
-        console().print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
+        show_line(console(), f"{what}: {path}")
 
     for folder in options.folders:
         sections = gather(folder)

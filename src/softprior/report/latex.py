@@ -63,7 +63,8 @@ def _table(section: Section, table: Table) -> str:
     )
     rows = [line for row in table.rows for line in _rows(row, table)]
     caption = " ".join(f"{table.title}. {table.caption} {cells.note(table)}".split())
-    repeat = f"Measured by {section.command}." if section.command else ""
+    # In one line: what a line break in a path would leave behind "%" is text, and is run.
+    repeat = f"Measured by {' '.join(section.command.split())}." if section.command else ""
     lines = [
         *([f"% {repeat}"] if repeat else []),
         r"\begin{table}",
