@@ -22,7 +22,8 @@ from itertools import pairwise
 from textwrap import fill
 from typing import Any, NoReturn
 
-from softprior.cli._kinds import Kind
+from softprior.cli._elsewhere import ours
+from softprior.cli._kinds import Kind, shown
 
 _GENERAL = "options"
 
@@ -46,6 +47,7 @@ class Parser:
         self._options: list[str] = ["--help"]  # what is shown to the user
         self._alone = {"--help"}  # those that take no value
         self._positionals: dict[str, str] = {}  # by name, as the help calls them
+        self._many: str | None = None  # the one of them of which there may be several
         self._parser = _Argparse(
             prog=f"softprior {command}".strip(),
             usage=usage,
@@ -73,6 +75,7 @@ class Parser:
         """What is not named by an option; it has to be there."""
         self.kinds[name] = kind
         self._positionals[name] = metavar
+        self._many = name if many else self._many
         action = self._parser.add_argument(
             name,
             action=_Read,
@@ -174,11 +177,15 @@ class Parser:
         except ArgumentError as error:
             option = str(error.argument_name).rpartition("/")[2]  # of -h/--help the second
             raise ValueError(self._about_value(option, words)) from error
-        if unknown:
-            raise ValueError(self._unknown(unknown[0]))
         values = vars(found)
+        if self._many is not None and not any(word.startswith("-") for word in unknown):
+            # Some names stand before the options, and others behind them.
+            read = [self.kinds[self._many].read(self._many.upper(), word) for word in unknown]
+            values[self._many] = [*values.get(self._many, []), *read]
+        elif unknown:
+            raise ValueError(self._unknown(unknown[0]))
         for name, metavar in self._positionals.items():
-            if name not in values:
+            if not values.get(name):
                 raise ValueError(
                     f"{metavar} is missing: softprior {self.command} --help shows what goes there"
                 )
@@ -198,23 +205,33 @@ class Parser:
         return f"{option} needs a value"
 
     def _unknown(self, word: str) -> str:
-        if word.startswith("-"):
+        if word.startswith("-") and word.strip("-"):
             return self.nearest("option", word.partition("=")[0])
         return f"{word!r} belongs to no option: {self._all()}"
 
     def nearest(self, what: str, name: str, *, dashes: bool = True) -> str:
         """An unknown option, and the known ones that are nearest to it."""
         known = self._options if dashes else [option[2:] for option in self._options]
-        return nearest(what, name, known, self._all())
+        bare = name.lstrip("-").replace("-", "_")
+        meant = [option for option in known if option.lstrip("-") == ours(bare)] or [
+            option for option in known if option.rpartition(".")[2] == bare and "." in option
+        ]
+        return nearest(what, name, known, self._all(), meant)
 
     def _all(self) -> str:
         return f"softprior {self.command} --help".replace("  ", " ") + " lists them all"
 
 
-def nearest(what: str, name: str, known: Iterable[str], hint: str) -> str:
-    """An unknown name, and the three known ones that are nearest to it."""
+def nearest(
+    what: str, name: str, known: Iterable[str], hint: str, meant: Sequence[str] = ()
+) -> str:
+    """An unknown name, and the three known ones that are nearest to it, or those ``meant``."""
     bare = {option.lstrip("-"): option for option in known}  # all begin alike
-    near = difflib.get_close_matches(name.lstrip("-"), bare, n=3) or list(bare)[:3]
+    near = [option.lstrip("-") for option in meant[:3]] or difflib.get_close_matches(
+        name.lstrip("-").replace("-", "_"), bare, n=3
+    )
+    near = near or [option for option in bare if option.startswith(name.lstrip("-"))][:3]
+    near = near or list(bare)[:3]
     wanted = " or ".join(repr(bare[option]) for option in near)
     return f"unknown {what} {name!r}: did you mean {wanted}? {hint}"
 
@@ -242,6 +259,11 @@ class _Read(Action):
             read: Any = [self.kind.read(self.shown, value) for value in values]
         else:
             read = self.kind.read(self.shown, values)
+        earlier = getattr(namespace, self.dest, read)
+        if option is not None and earlier != read:
+            raise ValueError(
+                f"{self.shown} is given twice, as {shown(earlier)} and as {shown(read)}: keep one"
+            )
         setattr(namespace, self.dest, read)
 
 

@@ -18,10 +18,12 @@ from softprior.cli._folders import results_folder
 from softprior.cli._progress import Show, progress, remaining
 from softprior.cli._recipes import asked, finished_teacher
 from softprior.cli._streams import say
+from softprior.cli._target import target
 from softprior.experiment.single_runs import chain_scores, run_scores
 from softprior.report import terminal
 from softprior.training import Recipe, Store, fit, images, resolve_all
 from softprior.training.allocator import keep_blocks
+from softprior.training.files import read_json
 from softprior.training.job import from_job, to_job
 from softprior.training.runtime import described
 
@@ -64,7 +66,7 @@ def train(options: Namespace) -> int:
 
 
 def _job(file: Path) -> Recipe:
-    return from_job(json.loads(file.read_text("utf-8")))
+    return from_job(read_json(file))
 
 
 def _resolved(recipes: Sequence[Recipe], store: Store) -> list[Recipe]:
@@ -97,6 +99,7 @@ def _run_with_progress(
     kept = how.keep_blocks and keep_blocks()
     if _is_main():
         say(_execution(last, kept, how.cpu))
+        say(target(last))
     with progress(quiet=not _is_main()) as show:
         for at, recipe in enumerate(missing):
             later = sum(r.epochs for r in missing[at + 1 :])

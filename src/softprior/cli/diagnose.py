@@ -26,7 +26,7 @@ def options(words: Sequence[str]) -> Namespace:
     parser.positional("file", _kinds.PATH, ".npz, .csv or .parquet", metavar="FILE")
     parser.flag("json", "print one JSON object: fractions, nats")
     parser.option(
-        "html", _kinds.of(str | None), "write a page with the reliability diagram", metavar="PAGE"
+        "html", _kinds.of(Path | None), "write a page with the reliability diagram", metavar="PAGE"
     )
     return parser.complete(words)
 
@@ -44,9 +44,9 @@ def run(options: Namespace) -> int:
     command = ["softprior", "diagnose", str(options.file)]
     page = None
     if options.html is not None:
-        page = Path(options.html)
-        check_target(options.html)
-        command += ["--html", options.html]
+        page = options.html
+        check_target(page)
+        command += ["--html", str(page)]
     logits, labels = read_predictions(options.file)
     values = diagnostics.diagnose(logits, labels)
     if options.json:

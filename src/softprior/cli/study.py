@@ -29,14 +29,15 @@ def options(words: Sequence[str]) -> Namespace:
     known = ", ".join(discovery.names("softprior.studies"))
     parser.positional(
         "names",
-        _kinds.TEXT,
-        f"one or several of: {known}; or all; or your own: file.py, package.module, module:NAME",
+        _kinds.NAME,
+        f"one of: {known}; or several of them; or all; or your own: file.py, package.module, "
+        "module:NAME",
         metavar="NAME",
         many=True,
     )
     parser.option(
         "dataset",
-        _kinds.of(str | None),
+        _kinds.either([_kinds.NAME, _kinds.NULL]),
         "path or name of a data set; default: scikit-learn's digits, embedded",
     )
     parser.option(

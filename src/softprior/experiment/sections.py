@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +17,7 @@ from softprior.report.results import Section, slug
 from softprior.studies import Scale, Study, method
 from softprior.studies._shared.scores import selected
 from softprior.training import Recipe, Run, Store
+from softprior.training.files import read_json
 from softprior.training.provenance import provenance
 from softprior.training.store import open_run
 
@@ -126,10 +126,10 @@ def _remembered(file: Path) -> list[tuple[str, Scale]]:
     if not file.is_file():
         return []
     try:
-        listed: dict[str, Any] = json.loads(file.read_text("utf-8"))["studies"]
+        listed: dict[str, Any] = read_json(file)["studies"]
         asked = [dict(entry["asked"]) for entry in listed.values() if entry["asked"]]
         return [(str(values.pop("study")), _scale(values)) for values in asked]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} is not a results.json that softprior wrote ({type(error).__name__}: {error}); "
             "move it away and repeat the study: finished runs are reused"
@@ -217,7 +217,8 @@ def _unmatched(runs: Sequence[Run]) -> list[str]:
 
 def _provenance(run: Run) -> dict[str, Any]:
     file = run.path / "provenance.json"
-    return json.loads(file.read_text("utf-8")) if file.is_file() else provenance()
+    made: dict[str, Any] = read_json(file) if file.is_file() else provenance()
+    return made
 
 
 def _distinct(texts: Any) -> str:

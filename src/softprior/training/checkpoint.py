@@ -20,7 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from softprior.training.files import flush, sha256, write
+from softprior.training.files import flush, read_json, sha256, write, write_tensors
 
 FORMAT = 1
 KEPT = 2
@@ -40,8 +40,7 @@ def save(
     hidden = Path(tempfile.mkdtemp(prefix=".", dir=folder))
     try:
         file = hidden / "tensors.safetensors"
-        safetensors.torch.save_file(_flat(tensors), file)
-        flush(file)
+        write_tensors(file, _flat(tensors))
         content = {
             "format": FORMAT,
             "recipe": digest,
@@ -71,7 +70,7 @@ def load(folder: Path, digest: str) -> tuple[dict[str, Any], dict[str, Any], int
     """
     for path in _newest_first(folder):
         try:
-            content = json.loads((path / "state.json").read_text("utf-8"))
+            content = read_json(path / "state.json")
             written, recipe, stated = content["format"], content["recipe"], content["sha256"]
             found = None if written > FORMAT else sha256(path / "tensors.safetensors")
         except (OSError, ValueError, KeyError, TypeError) as error:

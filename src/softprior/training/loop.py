@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -35,7 +36,7 @@ MIN_CHECKPOINT_AGE = 10.0  # seconds: a younger one is not worth replacing after
 @torch.random.fork_rng(devices=[])  # dropout draws from torch's own generator: leave the user's
 def fit(
     recipe: Recipe,
-    store: Store | str | Path,
+    store: Store | str | Path | None = None,
     on_epoch: EpochCallback | None = None,
     *,
     on_images: Progress | None = None,
@@ -50,7 +51,8 @@ def fit(
 
     Args:
         recipe: what to train.
-        store: where finished runs are, and this one goes; a folder, or a :class:`.Store`.
+        store: where finished runs are, and this one goes; a folder, or a :class:`.Store`. By
+            default results/runs here, where the command ``softprior`` has them, too.
         on_epoch: called with each row of the history.
         on_images: called with (images done, images in all) while the data is looked at and loaded.
         checkpoint_every: checkpoint interval in seconds; one is also written at the end of an
@@ -64,7 +66,7 @@ def fit(
         ValueError: when the data has changed since the recipe was written.
     """
     own.refuse_while_loading()
-    store = store if isinstance(store, Store) else Store(store)
+    store = store if isinstance(store, Store) else Store(_default() if store is None else store)
     if recipe.fingerprint is None or store.get(recipe) is None:
         recipe = resolve(recipe, store.root, on_images)
     if (run := store.get(recipe)) is not None:
@@ -79,6 +81,13 @@ def fit(
     state = TrainingState.start(recipe, data, teacher_run, runtime.device)
     folder = store.partial(recipe)
     start_step = state.resume(folder, recipe.digest)
+    if runtime.is_main and (state.epoch or start_step):
+        steps = f", and {start_step} steps of the next one" if start_step else ""
+        warnings.warn(
+            f"run {recipe.digest} goes on from its checkpoint: {state.epoch} of {recipe.epochs} "
+            f"epochs are done{steps}",
+            stacklevel=2,
+        )
     runtime.wait()
     model, teacher, criterion = state.model, state.teacher, state.criterion
     network, ask_teacher = runtime.prepare(model, teacher, recipe.compile)
@@ -129,7 +138,15 @@ def fit(
             state.end_epoch()
             speed = clock.images_per_second()
             row = _evaluate(state, data, epoch, clock.seconds(), speed)
-        except NotFiniteError as error:
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):  # torch, of batch norm
+                raise ValueError(
+                    f"network {recipe.model} has batch norm, which cannot train on one image at a "
+                    f"time: make batch_size = {recipe.batch_size} larger, or accumulate = "
+                    f"{recipe.accumulate} smaller"
+                ) from error
+            if not isinstance(error, NotFiniteError):
+                raise
             raise FloatingPointError(
                 f"training diverged; try a learning_rate below {recipe.learning_rate:g} "
                 f"(epoch {epoch}: {error})"
@@ -139,13 +156,23 @@ def fit(
             state.seconds = clock.saved()
             state.save(folder, recipe.digest, 0, runtime.is_main)
         if runtime.is_main:
-            store.write_history(recipe, state.history)
+            _write_history(store, recipe, state)
             if on_epoch:
                 on_epoch(row)
     if runtime.is_main:
         _finish(recipe, state, store, data)
     runtime.wait()
     return Run(recipe, store.root / recipe.digest)
+
+
+def _default() -> Path:
+    folder = Path("results", "runs")
+    warnings.warn(
+        f"no store was named: the run goes to {folder.resolve()}, and is found there again; pass "
+        "a folder as second argument for another",
+        stacklevel=3,
+    )
+    return folder
 
 
 def _evaluate(
@@ -184,13 +211,27 @@ def _finish(recipe: Recipe, state: TrainingState, store: Store, data: Dataset) -
         "data": data.description,
         "seconds": state.history[-1]["seconds"],
     }
-    store.put(
-        recipe,
-        tensors={"weights": last, "best": state.best, "predictions": predictions},
-        history=state.history,
-        outcome=outcome,
-        provenance=provenance(),
-    )
+    state.model.load_state_dict(last)
+    try:
+        store.put(
+            recipe,
+            tensors={"weights": last, "best": state.best, "predictions": predictions},
+            history=state.history,
+            outcome=outcome,
+            provenance=provenance(),
+        )
+    except OSError as error:
+        state.save(store.partial(recipe), recipe.digest, 0, True)  # smaller: it may have room
+        path = str(store.root / recipe.digest)
+        raise OSError(error.errno, f"{error.strerror}: the finished run", path) from error
+
+
+def _write_history(store: Store, recipe: Recipe, state: TrainingState) -> None:
+    """For whoever looks on: training does without it."""
+    try:
+        store.write_history(recipe, state.history)
+    except OSError as error:
+        warnings.warn(f"{store.root}: no history is written: {error.strerror}", stacklevel=2)
 
 
 class _Clock:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from softprior import records
 from softprior.priors import Prior
-from softprior.training.files import flush, write
+from softprior.training.files import flush, parse_json, read_json, write, write_tensors
 from softprior.training.recipe import FORMAT, OldFormatError, Recipe
 from softprior.training.resolve import resolve
 
@@ -43,12 +43,12 @@ class Run:
     def history(self) -> list[dict[str, float]]:
         """One row per epoch: loss, learning rate, validation accuracy and NLL, seconds."""
         lines = (self.path / "history.jsonl").read_text("utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        return [parse_json(line, self.path / "history.jsonl") for line in lines]
 
     @cached_property
     def outcome(self) -> dict[str, Any]:
         """What was decided on the way: best_epoch, the prior (its temperature found), seconds."""
-        outcome: dict[str, Any] = json.loads((self.path / "outcome.json").read_text("utf-8"))
+        outcome: dict[str, Any] = read_json(self.path / "outcome.json")
         return outcome
 
     @cached_property
@@ -179,8 +179,7 @@ class Store:
             for name, content in tensors.items():
                 file = folder / f"{name}.safetensors"
                 content = {key: t.detach().cpu().contiguous() for key, t in content.items()}
-                safetensors.torch.save_file(content, file)
-                flush(file)
+                write_tensors(file, content)
             flush(folder)
             folder.chmod(0o755)
             if path.is_dir() and damage(path):
@@ -238,10 +237,13 @@ def open_run(path: Path) -> Run:
     Nothing is imported on its word: what is somebody's own in it is a plain record.
     """
     try:
-        return Run(Recipe.from_dict(json.loads((path / "recipe.json").read_text("utf-8"))), path)
+        values = read_json(path / "recipe.json")
+        if not isinstance(values, dict):
+            raise ValueError("recipe.json holds no recipe")
+        return Run(Recipe.from_dict(values), path)
     except OldFormatError as error:
         raise OldFormatError(f"run {path} was made by an earlier version: {error}") from error
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path} is not a run that this version can read: {error}") from error
 
 
@@ -250,14 +252,13 @@ def damage(path: Path) -> str:
     try:
         records = {"recipe": "dataset", "outcome": "seconds", "provenance": "versions"}
         for name, wanted in records.items():
-            if wanted not in json.loads((path / f"{name}.json").read_text("utf-8")):
+            if wanted not in read_json(path / f"{name}.json"):
                 return f"{name}.json has no {wanted!r}"
         for name in ("weights", "best", "predictions"):
             file = path / f"{name}.safetensors"
             with file.open("rb") as opened:
-                header = json.loads(
-                    opened.read(min(int.from_bytes(opened.read(8), "little"), file.stat().st_size))
-                )
+                size = min(int.from_bytes(opened.read(8), "little"), file.stat().st_size)
+                header = parse_json(opened.read(size), file)
                 entries = [v for k, v in header.items() if k != "__metadata__"]
                 ends = opened.tell() + max(entry["data_offsets"][1] for entry in entries)
             if file.stat().st_size != ends:
