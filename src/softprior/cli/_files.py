@@ -142,7 +142,7 @@ def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
     return found
 
 
-class _Yaml(yaml.SafeLoader):
+class _Yaml(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
     """Every value as it stands there: no aliases, of which a few lines make gigabytes."""
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -156,7 +156,8 @@ class _Yaml(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode):
                 raise ValueError(f"line {key.start_mark.line + 1} has a name that is no text")
         _once([(key.value, None) for key, _ in node.value])
-        return super().construct_mapping(node, deep)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 # YAML as most people read it: 1e-4 is a number, 010 is ten, 12:30 and a date are texts.

@@ -35,6 +35,7 @@ def run(options: Namespace) -> int:
     """Read, diagnose, show."""
     from softprior import diagnostics
     from softprior.cli._console import console, show_line
+    from softprior.diagnostics.temperature import doubt_of
     from softprior.margin import label_margin
     from softprior.predictions import read_predictions
     from softprior.report import render, terminal
@@ -60,6 +61,7 @@ def run(options: Namespace) -> int:
         diagnostics.reliability(logits, labels),
         label_margin(logits.double(), labels).sigmoid(),
         command=shlex.join(command),
+        doubt=doubt_of(values),
     )
     out = console(stderr=options.json)
     if not options.json:

@@ -93,6 +93,7 @@ class Column:
         unit: of its numbers, such as nats; percent has its own.
         notes: how it is measured, in sentences for the caption.
         about: on what: which part of the data, which epoch; a sentence for the caption.
+        doubt: why its numbers say little, a sentence: the heading is marked, and the note says it.
     """
 
     name: str
@@ -102,6 +103,7 @@ class Column:
     unit: str = ""
     notes: tuple[str, ...] = ()
     about: str = ""
+    doubt: str = ""
 
     def named(self, name: str) -> Column:
         """The same under another heading."""

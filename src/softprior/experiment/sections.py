@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from softprior import diagnostics, studies
+from softprior.diagnostics.temperature import FEWEST_ERRORS, doubt_of
 from softprior.evidence.tables import Cell, Column, Table
 from softprior.matching import teacher_smoothing
+from softprior.report.diagnosis import scaled
 from softprior.report.files import write_report
 from softprior.report.results import Section, slug
 from softprior.studies import Scale, Study, method
@@ -147,17 +149,26 @@ def _single_runs(folder: Path, store: Store) -> Section:
         raise FileNotFoundError(f"{folder} holds neither results.json nor finished runs in runs/")
     names = ("accuracy", "nll", "ece", "nll_scaled", "ece_scaled")
     rows: list[list[Cell]] = []
+    doubtful = 0
     for one in runs:
         r, values = one.recipe, diagnostics.diagnose(*one.predictions("test"))
+        doubtful += bool(doubt_of(values))
         rows.append([r.digest, str(r.dataset), str(r.model), method(r).label, str(r.seed)])
         rows[-1] += [values[name] for name in names]
     heads = ("Run", "Data set", "Network", "Method", "Seed")
+    doubt = (
+        f"In {doubtful} of {len(runs)} runs the temperature is at its bound or fitted on fewer "
+        f"than {FEWEST_ERRORS} errors, and says little."
+    )
+    columns = [
+        Column(name=n, digits=4, doubt=doubt if doubtful and scaled(n) else "") for n in names
+    ]
     table = Table(
         key="runs",
         title=f"Test set, {selected(runs)}",
         caption="One row per run, as fractions. ECE: 20 equal-width bins. Scaled: by a temperature "
         "fitted on the test set itself.",
-        columns=[Column(name=h) for h in heads] + [Column(name=n, digits=4) for n in names],
+        columns=[*(Column(name=h) for h in heads), *columns],
         rows=rows,
     )
     return Section(

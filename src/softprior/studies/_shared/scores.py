@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from softprior import diagnostics
+from softprior.diagnostics.temperature import FEWEST_ERRORS, doubt
 from softprior.evidence.comparison import Comparison
 from softprior.evidence.results import Method, PerImage, Result, Rows
 from softprior.evidence.tables import Column
@@ -161,13 +162,38 @@ def compare(
         epoch: of the predictions; None is the one that each recipe selects.
     """
     runs = [run for of in groups.values() for run in of]
-    return Comparison(
-        results={
-            method: {run.recipe.seed: result(run, scores, epoch) for run in of}
-            for method, of in groups.items()
-        },
-        columns=columns_of(runs, scores, epoch),
+    measured = {method: [_Measured(run, epoch) for run in of] for method, of in groups.items()}
+    results = {
+        method: {one.run.recipe.seed: _result(one, scores) for one in of}
+        for method, of in measured.items()
+    }
+    columns = columns_of(runs, scores, epoch)
+    return Comparison(results, _with_doubts(columns, scores, measured))
+
+
+def _with_doubts(
+    columns: Mapping[str, Column],
+    scores: Mapping[str, Score],
+    measured: Mapping[Method, Sequence[_Measured]],
+) -> dict[str, Column]:
+    """Columns that use a fitted temperature say where it rests on too little."""
+    using = {
+        name
+        for name, score in scores.items()
+        if score.scaled or score.function is diagnostics.fit_temperature
+    }
+    doubtful = [m.label for m, of in measured.items() for one in of if using and one.doubtful]
+    if not doubtful:
+        return dict(columns)
+    runs = sum(map(len, measured.values()))
+    doubt = (
+        f"In {len(doubtful)} of {runs} runs ({', '.join(dict.fromkeys(doubtful))}) the temperature "
+        f"is at its bound or fitted on fewer than {FEWEST_ERRORS} errors, and says little."
     )
+    return {
+        name: replace(column, doubt=doubt) if name in using else column
+        for name, column in columns.items()
+    }
 
 
 def columns_of(
@@ -182,7 +208,10 @@ def columns_of(
 
 def result(run: Predicting, scores: Mapping[str, Score], epoch: Selection | None = None) -> Result:
     """The scores of one run."""
-    measured = _Measured(run, epoch)
+    return _result(_Measured(run, epoch), scores)
+
+
+def _result(measured: _Measured, scores: Mapping[str, Score]) -> Result:
     return Result(
         {name: score.function(*measured.of(score)) for name, score in scores.items()},
         partial(_images, measured, scores),
@@ -223,6 +252,13 @@ class _Measured:
     def temperature(self) -> float:
         """Fitted on the validation set."""
         return diagnostics.fit_temperature(*self._predictions("validation", self.epoch))
+
+    @cached_property
+    def doubtful(self) -> bool:
+        """Whether that temperature says little."""
+        logits, labels = self._predictions("validation", self.epoch)
+        errors = int((logits.argmax(1) != labels).sum())
+        return bool(doubt(self.temperature, errors))
 
     def _predictions(self, part: Part, epoch: Selection | None) -> tuple[Tensor, Tensor]:
         if (part, epoch) not in self._read:

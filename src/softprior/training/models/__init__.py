@@ -109,7 +109,8 @@ def build(
             return _build_own(network, shape, num_classes)
         check(network)
         if network.startswith(timm.PREFIX):
-            make, smallest = partial(timm.build, network), SMALLEST_OF_TIMM
+            make: Builder = partial(timm.build, network)
+            smallest = SMALLEST_OF_TIMM
         else:
             make, smallest = found()[network], SMALLEST
         if min(shape[1:]) >= smallest:
