@@ -75,6 +75,7 @@ def test_a_teacher_of_anything(
         assert str(folder) in line(words, capsys)
 
 
+@pytest.mark.filterwarnings("default:run .* left out")
 @pytest.mark.parametrize("content", MALFORMED)
 @pytest.mark.parametrize("name", ["recipe.json", "outcome.json", "provenance.json"])
 def test_a_run_of_anything_is_made_again(

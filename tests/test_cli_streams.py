@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import os
 import re
@@ -14,7 +15,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 
 from softprior.cli import _streams, main
 from softprior.cli._console import console, show_line
@@ -40,7 +40,8 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full h
 @FULL
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "ends", itertools.product(("", "<&-"), (">&-", ">/dev/full", ""), ("2>&-", "2>/dev/full"))
+    "ends",
+    list(itertools.product(("", "<&-"), (">&-", ">/dev/full", ""), ("2>&-", "2>/dev/full"))),
 )
 def test_training_needs_no_stream(ends: tuple[str, str, str], tmp_path: Path) -> None:
     done = shell(f"{COMMAND} fit --epochs 1 --cpu --out o {' '.join(ends)}", tmp_path)
@@ -110,15 +111,13 @@ def test_no_text_steers_a_terminal(text: str) -> None:
 @given(STEERING)
 def test_no_line_steers_a_terminal_or_ends_early(text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        written: list[str] = []
-        patch.setattr(
-            Console, "_write_buffer", lambda self: written.extend(s.text for s in self._buffer)
-        )
-        out = console()
-        with out:
-            show_line(out, f"run: {text}")
-    line = "".join(written)
-    assert line.count("\n") == line.endswith("\n")
+        out = io.TextIOWrapper(io.BytesIO(), "utf-8", errors="replace", newline="")
+        patch.setattr(sys, "stdout", out)
+        show_line(console(), f"run: {text}")
+        out.flush()
+        line = out.buffer.getvalue().decode()
+    assert line.count("\n") == 1
+    assert line.endswith("\n")
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", line)
 
 

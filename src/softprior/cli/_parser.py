@@ -6,7 +6,6 @@ presets can come in between.
 
 from __future__ import annotations
 
-import difflib
 import shutil
 import sys
 from argparse import (
@@ -17,13 +16,13 @@ from argparse import (
     Namespace,
     RawDescriptionHelpFormatter,
 )
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from textwrap import fill
 from typing import Any, NoReturn
 
-from softprior.cli._elsewhere import ours
 from softprior.cli._kinds import Kind, shown
+from softprior.cli._nearest import nearest, ours
 
 _GENERAL = "options"
 
@@ -179,9 +178,8 @@ class Parser:
             raise ValueError(self._about_value(option, words)) from error
         values = vars(found)
         if self._many is not None and not any(word.startswith("-") for word in unknown):
-            # Some names stand before the options, and others behind them.
-            read = [self.kinds[self._many].read(self._many.upper(), word) for word in unknown]
-            values[self._many] = [*values.get(self._many, []), *read]
+            kind = self.kinds[self._many]  # some names stand before the options, some behind
+            values.setdefault(self._many, []).extend(kind.read("NAME", word) for word in unknown)
         elif unknown:
             raise ValueError(self._unknown(unknown[0]))
         for name, metavar in self._positionals.items():
@@ -205,7 +203,7 @@ class Parser:
         return f"{option} needs a value"
 
     def _unknown(self, word: str) -> str:
-        if word.startswith("-") and word.strip("-"):
+        if word.startswith("-"):
             return self.nearest("option", word.partition("=")[0])
         return f"{word!r} belongs to no option: {self._all()}"
 
@@ -213,27 +211,12 @@ class Parser:
         """An unknown option, and the known ones that are nearest to it."""
         known = self._options if dashes else [option[2:] for option in self._options]
         bare = name.lstrip("-").replace("-", "_")
-        meant = [option for option in known if option.lstrip("-") == ours(bare)] or [
-            option for option in known if option.rpartition(".")[2] == bare and "." in option
-        ]
+        meant = [option for option in known if option.lstrip("-") == ours(bare)]
+        meant = meant or [option for option in known if option.endswith(f".{bare}")]
         return nearest(what, name, known, self._all(), meant)
 
     def _all(self) -> str:
         return f"softprior {self.command} --help".replace("  ", " ") + " lists them all"
-
-
-def nearest(
-    what: str, name: str, known: Iterable[str], hint: str, meant: Sequence[str] = ()
-) -> str:
-    """An unknown name, and the three known ones that are nearest to it, or those ``meant``."""
-    bare = {option.lstrip("-"): option for option in known}  # all begin alike
-    near = [option.lstrip("-") for option in meant[:3]] or difflib.get_close_matches(
-        name.lstrip("-").replace("-", "_"), bare, n=3
-    )
-    near = near or [option for option in bare if option.startswith(name.lstrip("-"))][:3]
-    near = near or list(bare)[:3]
-    wanted = " or ".join(repr(bare[option]) for option in near)
-    return f"unknown {what} {name!r}: did you mean {wanted}? {hint}"
 
 
 class _Argparse(ArgumentParser):

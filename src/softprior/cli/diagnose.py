@@ -19,15 +19,15 @@ from pathlib import Path
 from softprior.cli import _kinds
 from softprior.cli._parser import Parser
 
+OPTIONAL = _kinds.either([_kinds.NAME, _kinds.NULL])
+
 
 def options(words: Sequence[str]) -> Namespace:
     """The file, and how to show what was found."""
     parser = Parser("diagnose", __doc__ or "")
     parser.positional("file", _kinds.PATH, ".npz, .csv or .parquet", metavar="FILE")
     parser.flag("json", "print one JSON object: fractions, nats")
-    parser.option(
-        "html", _kinds.of(Path | None), "write a page with the reliability diagram", metavar="PAGE"
-    )
+    parser.option("html", OPTIONAL, "write a page with the reliability diagram", metavar="PAGE")
     return parser.complete(words)
 
 
@@ -45,9 +45,9 @@ def run(options: Namespace) -> int:
     command = ["softprior", "diagnose", str(options.file)]
     page = None
     if options.html is not None:
-        page = options.html
-        check_target(page)
-        command += ["--html", str(page)]
+        page = Path(options.html)
+        check_target(options.html)
+        command += ["--html", options.html]
     logits, labels = read_predictions(options.file)
     values = diagnostics.diagnose(logits, labels)
     if options.json:

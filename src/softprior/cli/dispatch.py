@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from softprior.cli._parser import Parser, nearest
+from softprior.cli._nearest import nearest
+from softprior.cli._parser import Parser
 
 # name: (module, the first line of its docstring)
 COMMANDS = {

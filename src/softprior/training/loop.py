@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -12,15 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from softprior import diagnostics, own
 from softprior.checks import NotFiniteError
 from softprior.priors import Prior
 from softprior.training import images, schedule
 from softprior.training.augment import Views, normalise
+from softprior.training.clock import Clock
 from softprior.training.images import Dataset, generator
 from softprior.training.job import warn_of_changed_source
+from softprior.training.order import order, parts_of
 from softprior.training.prediction import predict
 from softprior.training.provenance import provenance
 from softprior.training.recipe import Recipe
@@ -92,7 +93,7 @@ def fit(
     model, teacher, criterion = state.model, state.teacher, state.criterion
     network, ask_teacher = runtime.prepare(model, teacher, recipe.compile)
     views = Views(data.train.pixels, recipe.augment)
-    clock = _Clock(state.seconds)
+    clock = Clock(state.seconds)
     interval = math.inf if checkpoint_every is None else checkpoint_every
 
     for epoch in range(state.epoch + 1, recipe.epochs + 1):
@@ -106,7 +107,7 @@ def fit(
                     continue
                 state.begin_step(epoch, step, len(batches))
                 parts: list[StepPart] = []
-                for part in _parts(index, recipe.accumulate, runtime):
+                for part in parts_of(index, recipe.accumulate, runtime):
                     mine, labels = runtime.share(part, data.train.labels)
                     inputs = normalise(runtime.batch_views(view, mine), data.mean, data.std)
                     teacher_logits = None
@@ -234,32 +235,6 @@ def _write_history(store: Store, recipe: Recipe, state: TrainingState) -> None:
         warnings.warn(f"{store.root}: no history is written: {error.strerror}", stacklevel=2)
 
 
-class _Clock:
-    """Seconds of training, those before a kill included, and since the last checkpoint."""
-
-    def __init__(self, before: float) -> None:
-        self.start = time.perf_counter() - before
-        self.last = time.perf_counter()
-        self.start_epoch(0)
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self.start
-
-    def start_epoch(self, images: int) -> None:
-        self.images, self.began = images, time.perf_counter()
-
-    def images_per_second(self) -> float:
-        """Of this epoch's training, evaluation aside; of what a resumed one still had to do."""
-        return self.images / (time.perf_counter() - self.began)
-
-    def since_saved(self) -> float:
-        return time.perf_counter() - self.last
-
-    def saved(self) -> float:
-        self.last = time.perf_counter()
-        return self.seconds()
-
-
 def load(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Dataset:
     """The recipe's data, decoded, split and with its label noise."""
     return images.load(
@@ -272,22 +247,3 @@ def load(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> 
         noise_kind=recipe.noise_kind,
         progress=progress,
     )
-
-
-def order(n: int, batch_size: int, seed: int, epoch: int, runtime: Runtime) -> list[Tensor]:
-    """The batches' indices of one epoch: a function of (seed, epoch) alone."""
-    shuffled = torch.randperm(n, generator=generator("order", seed, epoch)).to(runtime.device)
-    return _split(shuffled, batch_size, runtime)
-
-
-def _parts(index: Tensor, accumulate: int, runtime: Runtime) -> list[Tensor]:
-    """A batch in the parts in which it is computed."""
-    return _split(index, math.ceil(len(index) / accumulate), runtime)
-
-
-def _split(index: Tensor, size: int, runtime: Runtime) -> list[Tensor]:
-    chunks = list(torch.split(index, size))
-    # Batch norm cannot train on one sample, and a process cannot on none.
-    if len(chunks) > 1 and len(chunks[-1]) < min(size, 2 * runtime.processes):
-        chunks[-2:] = [torch.cat(chunks[-2:])]
-    return chunks

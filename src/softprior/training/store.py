@@ -238,9 +238,7 @@ def open_run(path: Path) -> Run:
     """
     try:
         values = read_json(path / "recipe.json")
-        if not isinstance(values, dict):
-            raise ValueError("recipe.json holds no recipe")
-        return Run(Recipe.from_dict(values), path)
+        return Run(Recipe.from_dict(values if isinstance(values, dict) else {"no": values}), path)
     except OldFormatError as error:
         raise OldFormatError(f"run {path} was made by an earlier version: {error}") from error
     except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:

@@ -1,7 +1,11 @@
-"""What other programs call an option of ours: no letters lead from one to the other."""
+"""Which name was meant by one that is unknown."""
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable, Sequence
+
+# What other programs call an option of ours: no letters lead from one to the other.
 _ELSEWHERE = {
     "learning_rate": "lr eta base_lr",
     "batch_size": "bs b batch batchsize train_batch_size",
@@ -33,3 +37,17 @@ _OURS = {theirs: ours for ours, names in _ELSEWHERE.items() for theirs in names.
 def ours(name: str) -> str | None:
     """The option that is meant by somebody else's name for it, if any is."""
     return _OURS.get(name.lower())
+
+
+def nearest(
+    what: str, name: str, known: Iterable[str], hint: str, meant: Sequence[str] = ()
+) -> str:
+    """An unknown name, and the three known ones that are nearest to it, or those ``meant``."""
+    bare = {option.lstrip("-"): option for option in known}  # all begin alike
+    near = [option.lstrip("-") for option in meant[:3]] or difflib.get_close_matches(
+        name.lstrip("-").replace("-", "_").lower(), bare, n=3
+    )
+    near = near or [option for option in bare if option.startswith(name.lstrip("-"))][:3]
+    near = near or list(bare)[:3]
+    wanted = " or ".join(repr(bare[option]) for option in near)
+    return f"unknown {what} {name!r}: did you mean {wanted}? {hint}"
