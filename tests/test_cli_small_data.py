@@ -116,8 +116,9 @@ def show(runs):
 def test_an_option_that_a_study_does_not_take_is_refused(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "own_study_of_one.py").write_text(OWN)
-    command = ["study", str(tmp_path / "own_study_of_one.py"), "--out", str(tmp_path / "o"), *words]
+    file = tmp_path / f"own_study_{words[0][2:]}.py"  # a module name is loaded once
+    file.write_text(OWN)
+    command = ["study", str(file), "--out", str(tmp_path / "o"), *words]
     assert main(command) == 2
     assert f"takes no {words[0]}" in capsys.readouterr().err
 
