@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
@@ -51,6 +50,8 @@ def printable(text: str) -> str:
 def _steers(character: str) -> bool:
     if character.isprintable() or character in "\n\t":
         return False
+    import unicodedata  # a library of the system's, which nearly no text needs
+
     # Cc: control; Cf: format, such as right-to-left override; Zl, Zp: other ends of a line
     return unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp")
 
