@@ -60,6 +60,15 @@ def teacher_smoothing(
     return weight * (1 - p.gather(1, labels.to(p.device).unsqueeze(1)).mean().item())
 
 
+class UnreachableError(ValueError):
+    """No temperature smooths by so much, or so little; ``nearest`` smooths by ``amount``."""
+
+    def __init__(self, nearest: float, amount: float, message: str) -> None:
+        super().__init__(message)
+        self.nearest = nearest
+        self.amount = amount
+
+
 def teacher_temperature(
     teacher_logits: Tensor, labels: Tensor, *, smoothing: float, weight: float
 ) -> float:
@@ -76,7 +85,7 @@ def teacher_temperature(
         weight: the weight w of the soft target; the label has weight 1 - w.
 
     Raises:
-        ValueError: where no temperature reaches ε; the message says which range is reachable.
+        UnreachableError: where no temperature reaches ε; the message says which range is reachable.
             As T falls, the amount tends to w times the teacher's training error (large under
             label noise); as T grows, to ``w · (1 - 1/K)``.
 
@@ -100,11 +109,16 @@ def teacher_temperature(
     reached = [amount <= smoothing for amount in amounts]
     crossings = [i for i in range(len(grid) - 1) if reached[i] != reached[i + 1]]
     if not crossings:
+        gaps = [abs(e - smoothing) for e in amounts]
+        # Of equally near ones the largest: it says most of how a teacher's classes are alike.
+        nearest = max(u for u, gap in zip(grid, gaps, strict=True) if gap < min(gaps) + 1e-6)
         wrong = 1 - (teacher_logits.argmax(1) == labels).float().mean().item()
-        raise ValueError(
+        raise UnreachableError(
+            math.exp(nearest),
+            amount_at(nearest),
             f"no temperature smooths by {smoothing:g} at weight {weight:g}: this teacher reaches "
             f"{min(amounts):.4g} to {max(amounts):.4g} (it is wrong about {wrong:.1%} of its "
-            "training set); choose a smoothing in that range, or another weight"
+            "training set); choose a smoothing in that range, or another weight",
         )
     # Bisection in the last of them.
     last = crossings[-1]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from softprior import checks, records
+from softprior.cli._kinds import home
 from softprior.cli._own import is_own, own_data
 from softprior.priors import Prior
 from softprior.records import BASES, Role
@@ -120,7 +121,7 @@ def _teacher(component: dict[str, Any], model: str) -> Mapping[str, Any] | Pretr
         raise ValueError(
             "teacher 'frozen' is a finished run: pass its folder, --teacher OUT/runs/<digest>"
         )
-    path = Path(name).expanduser()
+    path = home(name)
     if path.suffix.lower() in WEIGHTS and not path.is_dir():
         return Pretrained.of(path, model)
     path = path / "recipe.json" if path.is_dir() else path
@@ -130,10 +131,12 @@ def _teacher(component: dict[str, Any], model: str) -> Mapping[str, Any] | Pretr
             f"{known}, or the folder of a finished run, or a file of weights ({path} does not "
             "exist)"
         )
-    values: dict[str, Any] = files.read_json(path)
     try:
+        values = files.read_json(path)
+        if not isinstance(values, dict):
+            raise ValueError("it holds no recipe")
         Recipe.from_dict(values)
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ValueError(f"--teacher {path}: {error}") from error
     return values
 
@@ -143,7 +146,7 @@ def finished_teacher(options: Namespace) -> Path | None:
     name = options.teacher.get("name")
     if not isinstance(name, str) or name in records.found("teacher"):
         return None
-    path = Path(name).expanduser()
+    path = home(name)
     if path.is_dir():
         return path
     beside = path.name == "recipe.json" and (path.parent / "weights.safetensors").is_file()

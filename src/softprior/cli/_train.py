@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from softprior.cli import _events
-from softprior.cli._console import console
+from softprior.cli._console import console, show_line
 from softprior.cli._execution import Execution
 from softprior.cli._folders import results_folder
 from softprior.cli._progress import Show, progress, remaining
 from softprior.cli._recipes import asked, finished_teacher
+from softprior.cli._streams import say
+from softprior.cli._target import target
 from softprior.engines import ProcessesError, Together
 from softprior.experiment.single_runs import chain_scores, run_scores
 from softprior.report import terminal
@@ -46,17 +47,17 @@ def train(options: Namespace) -> int:
         if missing:
             _run_with_progress(missing, recipes[-1], store, how)
     except ProcessesError as error:
-        print(f"softprior: {error}", file=sys.stderr)
+        say(error)
         return 1
     if not _is_main():
         return 0
     runs = [found for recipe in recipes if (found := store.get(recipe)) is not None]
     out = console()
     if description := runs[-1].outcome.get("data"):
-        out.print(f"data: {description}", soft_wrap=True, highlight=False, markup=False)
+        show_line(out, f"data: {description}")
     terminal.show([chain_scores(runs) if len(runs) > 1 else run_scores(runs[0])], out)
     for found in runs:
-        out.print(f"run: {found.path}", soft_wrap=True, highlight=False, markup=False)
+        show_line(out, f"run: {found.path}")
     return 0
 
 
@@ -100,7 +101,8 @@ def _trainer(last: Recipe, store: Store, how: Execution) -> Iterator[Callable[..
 
     def on_start(executed: str, kept: bool) -> None:
         if _is_main():
-            print(f"softprior: {_execution(last, executed, kept)}", file=sys.stderr)
+            say(_execution(last, executed, kept))
+            say(target(last))
 
     if how.processes == 1 or "RANK" in os.environ:
         kept = how.keep_blocks and keep_blocks()

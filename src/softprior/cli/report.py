@@ -59,7 +59,7 @@ def run(options: Namespace) -> int:
     Returns 1 where ``--verify`` has found a damaged run.
     """
     from softprior import checks
-    from softprior.cli._console import console
+    from softprior.cli._console import console, show_line
     from softprior.experiment.sections import gather
     from softprior.report import FORMATS, refresh, terminal, write_markdown, write_report
     from softprior.report.results import check_target, replace_text
@@ -78,7 +78,7 @@ def run(options: Namespace) -> int:
             check_target(target)
 
     def announce(what: str, path: Path) -> None:
-        console().print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
+        show_line(console(), f"{what}: {path}")
 
     damaged = 0
     for folder in options.folders:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from softprior.checks import shown
+from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import checked
 from softprior.diagnostics.calibration import (
     Reliability,
@@ -75,6 +76,7 @@ DEFAULT: tuple[Diagnostic, ...] = (
 )
 
 
+@of_predictions
 def diagnose(
     logits: Tensor, labels: Tensor, diagnostics: Sequence[Diagnostic] = DEFAULT
 ) -> dict[str, float]:
@@ -87,11 +89,13 @@ def diagnose(
     more than three samples share a confidence, NaN for three samples or fewer.
 
     ``log_softmax`` leaves log-probabilities unchanged, so wherever logits are wanted
-    log-probabilities serve too; probabilities never do. Nothing is guessed from values: take
-    the log of probabilities first.
+    log-probabilities serve too; probabilities never do. Nothing is guessed from values: for
+    probabilities write ``diagnose(p, labels, probs=True)``. Logits that look like probabilities
+    are told in a warning. All this holds of every diagnostic here.
 
     Args:
-        logits: (n, K), any floating dtype; computed in float64, a few rows at a time.
+        logits: (n, K), a tensor or a NumPy array of any floating dtype; computed in float64, a
+            few rows at a time.
         labels: class indices (n,).
         diagnostics: functions ``(logits, labels) -> number``, named by ``__name__``, or
             ``-> dict`` of several numbers.

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from softprior import checks
+from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import at_label, per_sample
 
 BINS = 20  # the paper's code; other sources use 10 or 15, so the number is shown beside the ECE
@@ -31,6 +32,7 @@ class Reliability(NamedTuple):
     accuracy: Tensor
 
 
+@of_predictions
 def reliability(
     logits: Tensor, labels: Tensor, bins: int = BINS, *, temperature: float = 1.0
 ) -> Reliability:
@@ -63,6 +65,7 @@ def reliability(
     )
 
 
+@of_predictions
 def ece(logits: Tensor, labels: Tensor, bins: int = BINS, *, temperature: float = 1.0) -> float:
     """Expected calibration error with equal-width bins, in [0, 1].
 
@@ -87,11 +90,13 @@ def ece(logits: Tensor, labels: Tensor, bins: int = BINS, *, temperature: float 
     return gap.abs().sum().item() / len(p)
 
 
+@of_predictions
 def ece_with_bins(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """:func:`ece` and, beside it as always, its number of bins: ``ece`` and ``ece_bins``."""
     return {"ece": ece(logits, labels), "ece_bins": BINS}
 
 
+@of_predictions
 def ece_equal_mass(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     """Expected calibration error with bins of equal numbers of samples, in [0, 1].
 
@@ -116,6 +121,7 @@ def ece_equal_mass(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     return gap.abs().sum().item() / len(p)
 
 
+@of_predictions
 def ece_classwise(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     """Static calibration error, in [0, 1]: the binary ECE of each class, averaged over classes.
 
@@ -152,6 +158,7 @@ def ece_classwise(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     return gap.abs().sum().item() / (n * classes)
 
 
+@of_predictions
 def rms_calibration_debiased(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     """Root-mean-square calibration error of the confidence, bias removed, in [0, 1].
 

@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from softprior import checks
+from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import per_sample
 from softprior.margin import label_margin
 
 _ROUNDING = 2.0**-50  # four units in the last place of float64, relative
 
 
+@of_predictions
 def confidence_diversity(logits: Tensor, labels: Tensor, k: int = 3) -> float:
     """Differential entropy of the probability c of the true class, in nats.
 
@@ -65,6 +67,7 @@ def confidence_diversity(logits: Tensor, labels: Tensor, k: int = 3) -> float:
     return float(h + log_slope.mean().item())
 
 
+@of_predictions
 def tied_share(logits: Tensor, labels: Tensor) -> float:
     """Share of samples whose margin is that of another sample, in [0, 1].
 
@@ -85,6 +88,7 @@ def tied_share(logits: Tensor, labels: Tensor) -> float:
     return (_neighbour_distance(s, 1) == 0).double().mean().item()
 
 
+@of_predictions
 def saturated_share(logits: Tensor, labels: Tensor) -> float:
     """Share of samples whose true class has probability ≥ 1 - 2⁻²⁴, in [0, 1].
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from softprior import checks
+from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import checked
 from softprior.diagnostics.calibration import BINS, _bin_of, _confidence, _equal_width
 
@@ -24,6 +25,7 @@ class EceInterval(NamedTuple):
     high: float
 
 
+@of_predictions
 def ece_interval(
     logits: Tensor, labels: Tensor, bins: int = BINS, *, level: float = 0.95
 ) -> EceInterval:

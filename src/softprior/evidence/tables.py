@@ -99,6 +99,7 @@ class Column:
         unit: of the numbers, such as nats; leave it empty where ``percent`` is true.
         notes: sentences for the caption: how the score is computed.
         about: a sentence for the caption: which part of the data and which epoch it is of.
+        doubt: a sentence: why its numbers say little; the heading is marked, and the note says it.
     """
 
     name: str
@@ -108,6 +109,7 @@ class Column:
     unit: str = ""
     notes: tuple[str, ...] = ()
     about: str = ""
+    doubt: str = ""
 
     def with_name(self, name: str) -> Column:
         """The same column under another heading."""

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from softprior import diagnostics, studies
+from softprior.diagnostics.temperature import FEWEST_ERRORS, doubt_of
 from softprior.evidence.tables import Cell, Column, Table
+from softprior.matching import teacher_smoothing
+from softprior.report.diagnosis import scaled
 from softprior.report.files import write_report
 from softprior.report.results import Section, slug
 from softprior.studies import Scale, Study, method
@@ -102,8 +105,11 @@ def section(name: str, study: Study, scale: Scale, store: Store) -> Section:
     facts = _facts(runs)
     if missing:
         facts["Left out"] = f"seeds with a failed run: {', '.join(map(str, sorted(missing)))}"
+    if unmatched := _unmatched(runs):
+        facts["Not matched"] = "; ".join(unmatched)
     on = "" if scale.dataset is None else f" --dataset {shlex.quote(scale.dataset)}"
     on += "" if scale.model is None else f" --model {shlex.quote(scale.model)}"
+    on += "".join(f" --{option} {value}" for option, value in scale.options.items())
     title = about.pop("Title") or name
     return Section(
         name=key(name, scale),
@@ -134,12 +140,17 @@ def _remembered(file: Path) -> list[tuple[str, Scale]]:
     try:
         listed: dict[str, Any] = files.read_json(file)["studies"]
         asked = [dict(entry["asked"]) for entry in listed.values() if entry["asked"]]
-        return [(str(values.pop("study")), Scale(**values)) for values in asked]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return [(str(values.pop("study")), _scale(values)) for values in asked]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} is not a results.json that softprior wrote ({type(error).__name__}: {error}); "
             "move it away and repeat the study: finished runs are reused"
         ) from error
+
+
+def _scale(values: dict[str, Any]) -> Scale:
+    counts = values.get("counts")
+    return Scale(**{**values, "counts": None if counts is None else tuple(map(int, counts))})
 
 
 def _single_runs(folder: Path, store: Store) -> Section:
@@ -148,17 +159,26 @@ def _single_runs(folder: Path, store: Store) -> Section:
         raise FileNotFoundError(f"{folder} holds neither results.json nor finished runs in runs/")
     names = ("accuracy", "nll", "ece", "nll_scaled", "ece_scaled")
     rows: list[list[Cell]] = []
+    doubtful = 0
     for one in runs:
         r, values = one.recipe, diagnostics.diagnose(*one.predictions("test"))
+        doubtful += bool(doubt_of(values))
         rows.append([r.digest, str(r.dataset), str(r.model), method(r).label, str(r.seed)])
         rows[-1] += [values[name] for name in names]
     heads = ("Run", "Data set", "Network", "Method", "Seed")
+    doubt = (
+        f"In {doubtful} of {len(runs)} runs the temperature is at its bound or fitted on fewer "
+        f"than {FEWEST_ERRORS} errors, and says little."
+    )
+    columns = [
+        Column(name=n, digits=4, doubt=doubt if doubtful and scaled(n) else "") for n in names
+    ]
     table = Table(
         key="runs",
         title=f"Test set, {selected(runs)}",
         caption="One row per run, as fractions. ECE: 20 equal-width bins. Scaled: by a temperature "
         "fitted on the test set itself.",
-        columns=[Column(name=h) for h in heads] + [Column(name=n, digits=4) for n in names],
+        columns=[*(Column(name=h) for h in heads), *columns],
         rows=rows,
     )
     return Section(
@@ -194,6 +214,26 @@ def _facts(runs: Sequence[Run]) -> dict[str, str]:
         "Finished": _span([m["finished"] for m in made]),
         "Training": f"{len(everything)} runs, {seconds:.0f} s of training in total",
     }
+
+
+def _unmatched(runs: Sequence[Run]) -> list[str]:
+    """Runs whose teacher could not smooth by as much, or as little, as was asked for."""
+    found = []
+    for run in runs:
+        recipe, prior = run.recipe, run.prior
+        path = run.path.parent / getattr(recipe.teacher, "digest", "")
+        asked = recipe.match_smoothing
+        if asked is None or prior is None or not (path / "recipe.json").is_file():
+            continue
+        temperature, weight = prior.teacher_temperature, prior.strength
+        logits, labels = open_run(path).predictions("train")
+        amount = teacher_smoothing(logits, labels, temperature=temperature, weight=weight)
+        if abs(amount - asked) > 1e-3:
+            found.append(
+                f"{method(recipe).label}, seed {recipe.seed}: smooths by {amount:.3g} instead of "
+                f"{asked:g}, as its teacher is wrong too often, or too unsure"
+            )
+    return found
 
 
 def _distinct(texts: Any) -> str:

@@ -10,6 +10,7 @@ from softprior.evidence.claims import SYMBOLS, Claim
 from softprior.evidence.tables import Cell, Column, Difference, Measured, Table
 
 MISSING = "–"
+DOUBT = "†"
 NOTATION = (
     "“a ± b”: mean and sample standard deviation over seeds. “a [b, c]”: mean difference between "
     "the two runs of each seed, and its 95 % t interval. It is marked “better”, “worse” or "
@@ -64,7 +65,7 @@ def heading(column: Column, *, arrow: bool = True) -> str:
     """The column's name, its unit, and an arrow towards the better end."""
     unit = " (%)" if column.percent and "%" not in column.name else ""
     better = f" {_ARROWS[column.better]}" if column.better and arrow else ""
-    return f"{column.name}{unit}{better}"
+    return f"{column.name}{unit}{f' {DOUBT}' if column.doubt else ''}{better}"
 
 
 def numeric(table: Table, at: int) -> bool:
@@ -74,6 +75,11 @@ def numeric(table: Table, at: int) -> bool:
 
 def note(table: Table) -> str:
     """What the numbers of ``table`` rest on: how many seeds, and what its marks mean."""
+    doubts = dict.fromkeys(f"{DOUBT} {column.doubt}" for column in table.columns if column.doubt)
+    return " ".join([*filter(None, [_seeds(table)]), *doubts])
+
+
+def _seeds(table: Table) -> str:
     cells = [c for row in table.rows for c in row if isinstance(c, (Measured, Difference))]
     if not cells:
         return ""

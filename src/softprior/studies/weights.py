@@ -62,7 +62,8 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
         for weight in LABEL_WEIGHTS[scale.name]:
             yield replace(distilled, prior=TeacherPrior(1 - weight), label_weight=weight)
         yield replace(distilled, prior=TeacherPrior(WEIGHT, weighting="map"))
-        yield from (shared.distilled(base, amount) for amount in AMOUNTS[scale.name])
+        for amount in shared.reachable(scale, AMOUNTS[scale.name]):
+            yield shared.distilled(base, amount)
         for temperature in STUDENT_TEMPERATURES[scale.name]:
             yield replace(distilled, student_temperature=temperature)
 

@@ -6,12 +6,14 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
@@ -66,18 +68,19 @@ def read_json(file: Path) -> Any:
         OSError: it cannot be read.
     """
     with opened(file) as source:
-        return _parsed(source.read(), file)
+        return parse_json(source.read(), file)
 
 
 def read_json_lines(file: Path) -> list[Any]:
     """What a file of JSON holds, a value in each line; raises as :func:`read_json` does."""
     with opened(file) as source:
-        return [_parsed(line, file) for line in source]
+        return [parse_json(line, file) for line in source]
 
 
-def _parsed(content: bytes, file: Path) -> Any:
+def parse_json(content: str | bytes, file: Path) -> Any:
+    """What a text of JSON from a file holds; raises as :func:`read_json` does."""
     try:
-        return json.loads(content.decode("utf-8"))
+        return json.loads(content)
     except RecursionError as error:
         raise ValueError(f"{file} is nested too deeply to be a record of softprior's") from error
     except ValueError as error:
@@ -91,8 +94,18 @@ def write(file: Path, text: str) -> None:
 
 
 def write_tensors(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors by name and force them to the disk; with the rights that the folder has."""
-    safetensors.torch.save_file(dict(tensors), file)
+    """Write tensors by name and force them to the disk; with the rights that the folder has.
+
+    Raises:
+        OSError: as for any other file; safetensors has an error of its own for a full disk.
+    """
+    try:
+        safetensors.torch.save_file(dict(tensors), file)
+    except safetensors.SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1])), str(file)) from error
     file.chmod(file.parent.stat().st_mode & 0o666)  # safetensors leaves them to the owner alone
     flush(file)
 

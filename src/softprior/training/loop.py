@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from softprior import diagnostics, own
 from softprior.checks import NotFiniteError
 from softprior.priors import Prior
 from softprior.training import images, schedule
 from softprior.training.augment import Views, normalise
+from softprior.training.clock import Clock
 from softprior.training.divergence import check_finite, diverged
 from softprior.training.images import Dataset, generator
 from softprior.training.job import warn_of_changed_source
+from softprior.training.order import order, parts_of
 from softprior.training.prediction import predict
 from softprior.training.provenance import provenance
 from softprior.training.recipe import Recipe
@@ -37,7 +39,7 @@ MIN_CHECKPOINT_AGE = 10.0  # seconds: a younger one is not worth replacing after
 @torch.random.fork_rng(devices=[])  # dropout draws from torch's own generator: leave the user's
 def fit(
     recipe: Recipe,
-    store: Store | str | Path,
+    store: Store | str | Path | None = None,
     on_epoch: EpochCallback | None = None,
     *,
     on_images: Progress | None = None,
@@ -52,7 +54,8 @@ def fit(
 
     Args:
         recipe: what to train.
-        store: where finished runs are, and this one goes; a folder, or a :class:`.Store`.
+        store: where finished runs are, and this one goes; a folder, or a :class:`.Store`. By
+            default results/runs here, where the command ``softprior`` has them, too.
         on_epoch: called with each row of the history.
         on_images: called with (images done, images in all) while the data is looked at and loaded.
         checkpoint_every: checkpoint interval in seconds; one is also written at the end of an
@@ -66,7 +69,7 @@ def fit(
         ValueError: when the data has changed since the recipe was written.
     """
     own.refuse_while_loading()
-    store = store if isinstance(store, Store) else Store(store)
+    store = store if isinstance(store, Store) else Store(_default() if store is None else store)
     if launched() > 1:
         Runtime(recipe.precision, cpu=cpu)  # so that they can agree on what follows
     if recipe.fingerprint is None or not first_says(lambda: store.get(recipe) is not None):
@@ -84,11 +87,18 @@ def fit(
     state = TrainingState.start(recipe, data, teacher_run, runtime.device)
     folder = store.partial(recipe)
     start_step = state.resume(folder, recipe.digest)
+    if runtime.is_main and (state.epoch or start_step):
+        steps = f", and {start_step} steps of the next one" if start_step else ""
+        warnings.warn(
+            f"run {recipe.digest} goes on from its checkpoint: {state.epoch} of {recipe.epochs} "
+            f"epochs are done{steps}",
+            stacklevel=2,
+        )
     runtime.wait()
     model, teacher, criterion = state.model, state.teacher, state.criterion
     network, ask_teacher = runtime.prepare(model, teacher, recipe.compile)
     views = Views(data.train.pixels, recipe.augment)
-    clock = _Clock(state.seconds)
+    clock = Clock(state.seconds)
     interval = math.inf if checkpoint_every is None else checkpoint_every
 
     for epoch in range(state.epoch + 1, recipe.epochs + 1):
@@ -102,7 +112,7 @@ def fit(
                     continue
                 state.begin_step(epoch, step, len(batches))
                 parts: list[StepPart] = []
-                for part in _parts(index, recipe.accumulate, runtime):
+                for part in parts_of(index, recipe.accumulate, runtime):
                     mine, labels = runtime.share(part, data.train.labels)
                     inputs = normalise(runtime.batch_views(view, mine), data.mean, data.std)
                     teacher_logits = None
@@ -134,20 +144,38 @@ def fit(
             state.end_epoch()
             speed = clock.images_per_second()
             row = _evaluate(state, data, epoch, clock.seconds(), speed)
-        except NotFiniteError as error:
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):  # torch, of batch norm
+                raise ValueError(
+                    f"network {recipe.model} has batch norm, which cannot train on one image at a "
+                    f"time: make batch_size = {recipe.batch_size} larger, or accumulate = "
+                    f"{recipe.accumulate} smaller"
+                ) from error
+            if not isinstance(error, NotFiniteError):
+                raise
             raise diverged(recipe, f"epoch {epoch}: {error}") from error
         state.close_epoch(row)
         if clock.since_saved() >= min(interval, MIN_CHECKPOINT_AGE):
             state.seconds = clock.saved()
             state.save(folder, recipe.digest, 0, runtime.is_main)
         if runtime.is_main:
-            store.write_history(recipe, state.history)
+            _write_history(store, recipe, state)
             if on_epoch:
                 on_epoch(row)
     if runtime.is_main:
         _finish(recipe, state, store, data)
     runtime.wait()
     return Run(recipe, store.root / recipe.digest)
+
+
+def _default() -> Path:
+    folder = Path("results", "runs")
+    warnings.warn(
+        f"no store was named: the run goes to {folder.resolve()}, and is found there again; pass "
+        "a folder as second argument for another",
+        stacklevel=3,
+    )
+    return folder
 
 
 def _evaluate(
@@ -191,39 +219,27 @@ def _finish(recipe: Recipe, state: TrainingState, store: Store, data: Dataset) -
         "data": data.description,
         "seconds": state.history[-1]["seconds"],
     }
-    store.put(
-        recipe,
-        tensors=tensors,
-        history=state.history,
-        outcome=outcome,
-        provenance=provenance(),
-    )
+    state.model.load_state_dict(last)
+    try:
+        store.put(
+            recipe,
+            tensors=tensors,
+            history=state.history,
+            outcome=outcome,
+            provenance=provenance(),
+        )
+    except OSError as error:
+        state.save(store.partial(recipe), recipe.digest, 0, True)  # smaller: it may have room
+        path = str(store.root / recipe.digest)
+        raise OSError(error.errno, f"{error.strerror}: the finished run", path) from error
 
 
-class _Clock:
-    """Seconds of training, those before a kill included, and since the last checkpoint."""
-
-    def __init__(self, before: float) -> None:
-        self.start = time.perf_counter() - before
-        self.last = time.perf_counter()
-        self.start_epoch(0)
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self.start
-
-    def start_epoch(self, images: int) -> None:
-        self.images, self.began = images, time.perf_counter()
-
-    def images_per_second(self) -> float:
-        """Of this epoch's training, evaluation aside; of what a resumed one still had to do."""
-        return self.images / (time.perf_counter() - self.began)
-
-    def since_saved(self) -> float:
-        return time.perf_counter() - self.last
-
-    def saved(self) -> float:
-        self.last = time.perf_counter()
-        return self.seconds()
+def _write_history(store: Store, recipe: Recipe, state: TrainingState) -> None:
+    """For whoever looks on: training does without it."""
+    try:
+        store.write_history(recipe, state.history)
+    except OSError as error:
+        warnings.warn(f"{store.root}: no history is written: {error.strerror}", stacklevel=2)
 
 
 def load(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Dataset:
@@ -238,22 +254,3 @@ def load(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> 
         noise_kind=recipe.noise_kind,
         progress=progress,
     )
-
-
-def order(n: int, batch_size: int, seed: int, epoch: int, runtime: Runtime) -> list[Tensor]:
-    """The batches' indices of one epoch: a function of (seed, epoch) alone."""
-    shuffled = torch.randperm(n, generator=generator("order", seed, epoch)).to(runtime.device)
-    return _split(shuffled, batch_size, runtime)
-
-
-def _parts(index: Tensor, accumulate: int, runtime: Runtime) -> list[Tensor]:
-    """A batch in the parts in which it is computed."""
-    return _split(index, math.ceil(len(index) / accumulate), runtime)
-
-
-def _split(index: Tensor, size: int, runtime: Runtime) -> list[Tensor]:
-    chunks = list(torch.split(index, size))
-    # Batch norm cannot train on one sample, and a process cannot on none.
-    if len(chunks) > 1 and len(chunks[-1]) < min(size, 2 * runtime.processes):
-        chunks[-2:] = [torch.cat(chunks[-2:])]
-    return chunks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -132,7 +133,14 @@ class TrainingState:
         }
         names = ("epoch", "seconds", "history", "best_epoch", "best_accuracy")
         state = {name: getattr(self, name) for name in names}
-        checkpoint.save(folder, digest, tensors, state, step)
+        try:
+            checkpoint.save(folder, digest, tensors, state, step)
+        except OSError as error:
+            warnings.warn(
+                f"{folder}: no checkpoint is written: {error.strerror}; training goes on, and "
+                "tries again",
+                stacklevel=2,
+            )
 
     def resume(self, folder: Path, digest: str) -> int:
         """Set everything back to the newest checkpoint, if any; returns the step to go on at."""

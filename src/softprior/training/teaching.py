@@ -97,7 +97,8 @@ def control_targets(recipe: Recipe, logits: Tensor, labels: Tensor) -> Tensor:
         on_label = p.gather(1, labels[:, None]).mean()
         q = torch.full_like(p, float((1 - on_label) / (K - 1)))
         q.scatter_(1, labels[:, None], float(on_label))
-    return (temperature * q.log()).float()
+    tiny = torch.finfo(q.dtype).tiny  # at a low temperature a class may have no share at all
+    return (temperature * q.clamp(min=tiny).log()).float()
 
 
 def _shape(data: Dataset) -> tuple[tuple[int, int, int], int]:

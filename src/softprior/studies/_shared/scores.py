@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Protocol, TypeAlias
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from softprior import diagnostics
+from softprior.diagnostics.temperature import FEWEST_ERRORS
 from softprior.evidence.comparison import Comparison
 from softprior.evidence.results import Method, PerImage, Result, Rows
 from softprior.evidence.tables import Column
+from softprior.studies._shared.measurements import Measurements, Predicting
 from softprior.training import Recipe, Run
 from softprior.training.ensemble import ensemble
 from softprior.training.run import Part, Selection
@@ -49,15 +51,6 @@ class Score:
     scaled: bool = False
     epoch: Selection | None = None
     each: Callable[[Tensor, Tensor], Tensor] | None = None
-
-
-class Predicting(Protocol):
-    """A run, or what predicts as one."""
-
-    @property
-    def recipe(self) -> Recipe: ...
-
-    def predictions(self, part: Part, epoch: Selection | None = None) -> tuple[Tensor, Tensor]: ...
 
 
 @dataclass(frozen=True)
@@ -165,13 +158,38 @@ def compare(
         epoch: of the predictions; None is the one that each recipe selects.
     """
     runs = [run for of in groups.values() for run in of]
-    return Comparison(
-        results={
-            method: {run.recipe.seed: result(run, scores, epoch) for run in of}
-            for method, of in groups.items()
-        },
-        columns=columns_of(runs, scores, epoch),
+    measured = {method: [Measurements(run, epoch) for run in of] for method, of in groups.items()}
+    results = {
+        method: {one.run.recipe.seed: _result(one, scores) for one in of}
+        for method, of in measured.items()
+    }
+    columns = columns_of(runs, scores, epoch)
+    return Comparison(results, _with_doubts(columns, scores, measured))
+
+
+def _with_doubts(
+    columns: Mapping[str, Column],
+    scores: Mapping[str, Score],
+    measured: Mapping[Method, Sequence[Measurements]],
+) -> dict[str, Column]:
+    """Columns that use a fitted temperature say where it rests on too little."""
+    using = {
+        name
+        for name, score in scores.items()
+        if score.scaled or score.function is diagnostics.fit_temperature
+    }
+    doubtful = [m.label for m, of in measured.items() for one in of if using and one.doubtful]
+    if not doubtful:
+        return dict(columns)
+    runs = sum(map(len, measured.values()))
+    doubt = (
+        f"In {len(doubtful)} of {runs} runs ({', '.join(dict.fromkeys(doubtful))}) the temperature "
+        f"is at its bound or fitted on fewer than {FEWEST_ERRORS} errors, and says little."
     )
+    return {
+        name: replace(column, doubt=doubt) if name in using else column
+        for name, column in columns.items()
+    }
 
 
 def columns_of(
@@ -186,16 +204,20 @@ def columns_of(
 
 def result(run: Predicting, scores: Mapping[str, Score], epoch: Selection | None = None) -> Result:
     """The scores of one run."""
-    measured = _Measured(run, epoch)
-    return Result(
-        {name: score.function(*measured.of(score)) for name, score in scores.items()},
-        partial(_images, measured, scores),
-    )
+    return _result(Measurements(run, epoch), scores)
+
+
+def _result(measured: Measurements, scores: Mapping[str, Score]) -> Result:
+    def value(score: Score) -> float:
+        return score.function(*measured.of(score.part, score.epoch, scaled=score.scaled))
+
+    values = {name: value(score) for name, score in scores.items()}
+    return Result(values, partial(_images, measured, scores))
 
 
 def scaled(run: Predicting) -> tuple[Tensor, Tensor]:
     """Test logits divided by the temperature that suits the validation set best; labels."""
-    return _Measured(run, None).of(SCALED_NLL)
+    return Measurements(run, None).of("test", scaled=True)
 
 
 def about(runs: Iterable[Predicting], score: Score, epoch: Selection | None = None) -> str:
@@ -211,30 +233,7 @@ def selected(runs: Iterable[Predicting], epoch: Selection | None = None) -> str:
     return " or ".join(dict.fromkeys(EPOCHS[run.recipe.select] for run in runs))
 
 
-class _Measured:
-    """A run's predictions, each read once."""
-
-    def __init__(self, run: Predicting, epoch: Selection | None) -> None:
-        self.run, self.epoch = run, epoch
-        self._read: dict[tuple[Part, Selection | None], tuple[Tensor, Tensor]] = {}
-
-    def of(self, score: Score) -> tuple[Tensor, Tensor]:
-        """What the score is a function of."""
-        logits, labels = self._predictions(score.part, score.epoch or self.epoch)
-        return (logits / self.temperature if score.scaled else logits), labels
-
-    @cached_property
-    def temperature(self) -> float:
-        """Fitted on the validation set."""
-        return diagnostics.fit_temperature(*self._predictions("validation", self.epoch))
-
-    def _predictions(self, part: Part, epoch: Selection | None) -> tuple[Tensor, Tensor]:
-        if (part, epoch) not in self._read:
-            self._read[part, epoch] = self.run.predictions(part, epoch)
-        return self._read[part, epoch]
-
-
-def _images(measured: _Measured, scores: Mapping[str, Score]) -> PerImage:
+def _images(measured: Measurements, scores: Mapping[str, Score]) -> PerImage:
     """Of the scores on the test set."""
     each: dict[str, NDArray[np.float64]] = {}
     functions: dict[str, Callable[[Rows], float]] = {}
@@ -242,7 +241,7 @@ def _images(measured: _Measured, scores: Mapping[str, Score]) -> PerImage:
     for name, score in scores.items():
         if score.part != "test":
             continue
-        logits, labels = measured.of(score)
+        logits, labels = measured.of(score.part, score.epoch, scaled=score.scaled)
         ids = np.arange(len(labels))
         if score.each is not None:
             each[name] = score.each(logits, labels).numpy()

@@ -85,10 +85,22 @@ def notes(path: str | Path) -> tuple[str, ...]:
     return () if str(path) in NAMES else _source(path, None, None).notes
 
 
+def class_counts(name_or_path: str | Path, subset: str | None = None) -> tuple[int, ...]:
+    """Training images of each class, validation included; no image is read."""
+    source = _source(name_or_path, subset, None)
+    return tuple(source.train.labels.bincount(minlength=len(source.classes)).tolist())
+
+
+def check_split(name_or_path: str | Path, subset: str | None, validation: float) -> None:
+    """Raise ValueError where a subset, or validation, wants more than there is of a class."""
+    source = _source(name_or_path, subset, None)
+    _, kept = stratified(source.train.labels, validation, generator("validation"))
+    _no_class_lost(source, kept)
+
+
 def smallest_class(name_or_path: str | Path, subset: str | None = None) -> int:
     """How many training images the smallest class has, validation included; no image is read."""
-    source = _source(name_or_path, subset, None)
-    return int(source.train.labels.bincount(minlength=len(source.classes)).min())
+    return min(class_counts(name_or_path, subset))
 
 
 def _source(name_or_path: str | Path, subset: str | None, cache: Path | None) -> Source:
