@@ -331,6 +331,8 @@ def attempt(name: str, argument: str, value: Any) -> str | None:
         return None  # text is a path
     except Exception as error:
         return f"{type(error).__name__}: {str(error)[:200]}"
+    if name.startswith("diagnostics.") and isinstance(value, (list, numpy.ndarray)):
+        return None  # arrays are taken, and what can be made one
     if (name, argument) in UNUSED or not certainly_wrong(arguments[argument], value):
         return None
     return "is taken"

@@ -88,7 +88,7 @@ WAYS: dict[str, Callable[[Loss], Loss]] = {
     "compile": lambda loss: torch.compile(loss, backend="eager"),
     "compile of vmap": lambda loss: torch.compile(one_by_one(loss), backend="eager"),
 }
-TRACED = {"compile", "compile of vmap"}
+TRACED = ("compile", "compile of vmap")
 
 
 def wrong_labels() -> st.SearchStrategy[int]:

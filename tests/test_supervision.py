@@ -89,7 +89,7 @@ def fake(sources: list[str]) -> Callable[..., subprocess.Popen[str]]:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(child, "SILENCE", 1.0)
+    monkeypatch.setattr(child, "SILENCE", 3.0)
     monkeypatch.setattr(child, "ENDING", 0.3)
     monkeypatch.setattr(together, "LAST_WORDS", 0.5)
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from on_disk import encoded, identity, numbered, tiny_imagenet, write_images, write_parquet
 
-from softprior.experiment import with_fingerprint
+from softprior.experiment.asked import with_data
 from softprior.studies import Scale
 from softprior.training.images import classes, finding, fingerprint, names, notes
 from softprior.training.images.source import Part, Source
@@ -572,7 +572,7 @@ def test_a_study_tells_what_is_left_out_before_it_starts(tmp_path: Path) -> None
     parts(tmp_path, "train", "test")
     write_images(tmp_path / "train" / "a" / ".thumbnails", range(3))
     with pytest.warns(UserWarning, match="left out as hidden: 1 ") as said:
-        scale = with_fingerprint(Scale(name="smoke", seeds=1, dataset=str(tmp_path), model=None))
+        scale = with_data(Scale(name="smoke", seeds=1, dataset=str(tmp_path), model=None))
     assert len(said) == 1
     assert scale.fingerprint == fingerprint(tmp_path)
     assert notes("digits") == ()

@@ -20,7 +20,7 @@ COMMANDS = {
     ),
     "fit": ("fit", "Train one run, or a chain of generations."),
     "study": ("study", "Run studies and write their report."),
-    "report": ("report", "Write the report of each folder again, from the runs that are in it."),
+    "report": ("report", "Write the report of each folder again, from its finished runs."),
     "diagnose": (
         "diagnose",
         "How confident, diverse and calibrated is a model? All diagnostics, from a file.",

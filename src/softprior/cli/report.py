@@ -1,4 +1,4 @@
-"""Write the report of a folder again, from its finished runs.
+"""Write the report of each folder again, from its finished runs.
 
 For a folder with studies the report shows these studies; for a folder with single runs, a table of
 the runs.

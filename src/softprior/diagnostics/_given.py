@@ -99,7 +99,9 @@ def _warn_of_probabilities(logits: Any) -> None:
     """Say so where all that is given as logits looks like probabilities."""
     if not isinstance(logits, Tensor) or logits.ndim < 2 or not logits.is_floating_point():
         return
-    if logits.device.type == "meta" or logits.numel() == 0:
+    if logits.layout != torch.strided or logits.is_quantized or logits.is_nested:
+        return  # refused by name where it is asked for
+    if logits.device.type == "meta" or logits.numel() == 0 or logits.element_size() < 2:
         return
     for rows in (logits[:1], logits):  # logits are told by their first row
         sums = rows.detach().float().sum(-1)

@@ -100,7 +100,7 @@ class EMATeacher(Teacher):
         self.warmup = warmup
         self.buffer_rule = buffers
         self.updates = 0
-        self.exact = nn.Module()
+        self.exact = nn.Module().eval()
         self._keep_exact({})
 
     @torch.no_grad()
@@ -151,7 +151,7 @@ class EMATeacher(Teacher):
         In bfloat16 an average stands still where a step moves it by less than 1/256. ``before``:
         more exact values than those of the network, by name.
         """
-        self.exact = nn.Module()
+        self.exact = nn.Module().eval()
         for name, value in self._averaged().items():
             known = before.get(name, value)
             known = value if known.is_meta else known

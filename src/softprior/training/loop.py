@@ -74,8 +74,9 @@ def fit(
         Runtime(recipe.precision, cpu=cpu)  # so that they can agree on what follows
     if recipe.fingerprint is None or not first_says(lambda: store.get(recipe) is not None):
         recipe = resolve(recipe, store.root, on_images)
-    if first_says(lambda: store.get(recipe) is not None):
-        return Run(recipe, store.root / recipe.digest)
+    finished = store.get(recipe)
+    if first_says(lambda: finished is not None):
+        return finished or Run(recipe, store.root / recipe.digest)
     store.check_readable(recipe)
     warn_of_changed_source(recipe, store)
     teacher_run = None
