@@ -300,7 +300,7 @@ SPELLINGS: list[Callable[[], list[Recipe]]] = [
     lambda: [Recipe(label_weight=weight) for weight in (None, 1, 1.0)],
     lambda: [Recipe(learning_rate=1), Recipe(learning_rate=1.0)],
     lambda: [Recipe(prior=BetaPrior(a=a)) for a in (5, 5.0)],
-    lambda: [Recipe(subset=s) for s in ("classes=3,per_class=5", " per_class=5, classes=3")],
+    lambda: [Recipe(subset=s) for s in ("classes=3,per_class=5", "seed=0, per_class=5, classes=3")],
     lambda: [Recipe(), Recipe(fingerprint="digits"), resolve(Recipe())],
 ]
 

@@ -45,7 +45,8 @@ class Recipe:
             or of an image folder, or :class:`.OwnData` from memory.
         fingerprint: of the data: what is in it decides a run, not where it lies. Found out
             before training; one that is given must be right.
-        subset: such as "classes=20,per_class=200": less of it.
+        subset: such as "classes=20,per_class=200": less of it, drawn from a seed of its own
+            (``seed=0`` unless it says otherwise). What it leaves out is tested on.
         resolution: bring every image to this many pixels a side.
         augment: "none", "flip", "crop" (4 pixels of padding, and flip), or "resized" (random
             resized crop, and flip).

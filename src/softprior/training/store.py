@@ -29,7 +29,7 @@ from softprior.training.recipe import FORMAT, OldFormatError, Recipe
 from softprior.training.resolve import resolve
 
 Selection = Literal["last", "best"]
-Part = Literal["train", "validation", "test"]
+Part = Literal["train", "validation", "test", "official"]
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,16 @@ class Run:
         """Logits (n, K) and labels (n,) on a part of the data, without augmentation.
 
         Of the last epoch, or the best by validation accuracy; by default what the recipe selects.
+        The test part of a subset ends with what the subset leaves out of its classes: "official"
+        is what comes before that. Of the epoch that the recipe does not select only this is
+        stored.
         """
         tensors = self._tensors("predictions.safetensors")
-        return tensors[f"{part}_logits_{epoch or self.recipe.select}"], tensors[f"{part}_labels"]
+        name = "test" if part == "official" else part
+        logits = tensors[f"{name}_logits_{epoch or self.recipe.select}"]
+        if part == "official":
+            logits = logits[: min(len(tensors[f"test_logits_{of}"]) for of in ("best", "last"))]
+        return logits, tensors[f"{name}_labels"][: len(logits)]
 
     def true_labels(self) -> Tensor:
         """Labels (n,) of the training set before label noise; as given where there was none."""

@@ -27,6 +27,7 @@ EPOCHS: dict[Selection, str] = {
 }
 PARTS: dict[Part, str] = {
     "test": "test set",
+    "official": "official test set",
     "train": "training set, without augmentation",
     "validation": "validation set",
 }
@@ -141,6 +142,7 @@ TEST: dict[str, Score] = {
     "scaled_nll": SCALED_NLL,
     "scaled_ece": SCALED_ECE,
 }
+OFFICIAL = {name: replace(score, part="official") for name, score in TEST.items()}
 TRAINING: dict[str, Score] = {
     "training_accuracy": TRAINING_ACCURACY,
     "uncertainty": UNCERTAINTY,
@@ -236,7 +238,7 @@ def _images(measured: _Measured, scores: Mapping[str, Score]) -> PerImage:
     functions: dict[str, Callable[[Rows], float]] = {}
     ids = np.arange(0)
     for name, score in scores.items():
-        if score.part != "test":
+        if score.part not in ("test", "official"):
             continue
         logits, labels = measured.of(score)
         ids = np.arange(len(labels))
