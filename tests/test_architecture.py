@@ -245,8 +245,8 @@ def test_nothing_of_the_core_imports_what_trains() -> None:
 # Longer than the others, for now, and why.
 LONG = {
     "training/recipe.py": 460,  # a recipe is read, checked, named and stored in one place
-    "training/store.py": 285,
-    "evidence/comparison.py": 270,  # all the ways to show one
+    "training/store.py": 295,
+    "evidence/comparison.py": 310,  # all the ways to show one
 }
 
 

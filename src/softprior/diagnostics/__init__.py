@@ -14,6 +14,7 @@ from torch import Tensor
 from softprior.diagnostics._rows import checked
 from softprior.diagnostics.calibration import (
     Reliability,
+    calibration_gaps,
     ece,
     ece_classwise,
     ece_equal_mass,
@@ -37,6 +38,7 @@ __all__ = [
     "accuracy",
     "aurc",
     "brier",
+    "calibration_gaps",
     "confidence_diversity",
     "confidence_variance",
     "diagnose",

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from softprior.evidence import claims
 from softprior.evidence.claims import Claim, Differences, Direction
 from softprior.evidence.curve_figure import Level, Panel, Series
+from softprior.evidence.differences import Array, Difference, Interval
 from softprior.evidence.results import Method, Result, Results
-from softprior.evidence.statistics import Interval, t_interval
-from softprior.evidence.tables import INTERVALS, Column, Difference, Measured, Table, notes
+from softprior.evidence.statistics import t_interval
+from softprior.evidence.tables import Column, Measured, Table, notes
 
 Reference: TypeAlias = Method | Callable[[Method], Method]  # one for all, or each its own
 
@@ -52,6 +55,21 @@ class Comparison:
         """What was measured, for captions: of every score the part of the data and the epoch."""
         return " ".join(dict.fromkeys(c.about for c in self.columns.values() if c.about))
 
+    @property
+    def covered(self) -> str:
+        """What the intervals of differences cover, for captions."""
+        known = [[r.blocks for r in of.values()] for of in self.results.values()]
+        both = [n for n in self.columns if all(n in blocks for of in known for blocks in of)]
+        rest = [self.columns[n].name for n in self.columns if n not in both]
+        if not both:
+            covers = "Each interval covers other seeds (t)."
+        else:
+            covers = (
+                "Each interval covers other seeds and other test images (t, with Satterthwaite's "
+                "degrees of freedom)"
+            ) + (f"; of {', '.join(rest)} other seeds alone." if rest else ".")
+        return f"{covers} Each stands by itself: one of twenty would miss."
+
     def where(self, **facts: Any) -> list[Method]:
         """The methods of which all these facts are true."""
         return [m for m in self.methods if facts.items() <= m.facts.items()]
@@ -84,8 +102,11 @@ class Comparison:
         """Methods that are the mean of several, seed by seed."""
 
         def mean(of: Sequence[Method], seed: int) -> Result:
-            results = [self.results[m][seed].scores for m in of]
-            return Result({name: fmean(r[name] for r in results) for name in self.columns})
+            results = [self.results[m][seed] for m in of]
+            return Result(
+                {name: fmean(r.scores[name] for r in results) for name in self.columns},
+                _each(results, lambda *blocks: np.mean(blocks, axis=0)),
+            )
 
         return replace(
             self, results={m: {s: mean(of, s) for s in self.seeds} for m, of in groups.items()}
@@ -100,16 +121,30 @@ class Comparison:
         return Measured.of(self.values(method, score))
 
     def gap(self, method: Method, reference: Method, score: str) -> Difference:
-        """``method`` minus ``reference``, seed by seed."""
-        return Difference.paired(self.values(method, score), self.values(reference, score))
+        """``method`` minus ``reference``, seed by seed, and image by image where it is of those."""
+        ours, theirs = (self.values(m, score) for m in (method, reference))
+        blocks = [self._blocks(m, score) for m in (method, reference)]
+        if len(blocks[0]) and blocks[0].shape == blocks[1].shape:
+            return Difference.crossed(fmean(ours) - fmean(theirs), blocks[0] - blocks[1])
+        return Difference.over_seeds(ours, theirs)
+
+    def _blocks(self, method: Method, score: str) -> Array:
+        """By seed and block of test images; empty where images have no part in the score."""
+        rows = [result.blocks.get(score) for result in self.results[method].values()]
+        known = [row for row in rows if row is not None]
+        alike = len(known) == len(rows) and len({len(row) for row in known}) == 1
+        return np.asarray(known) if alike else np.empty((0, 0))
 
     def relative_to(self, reference: Reference) -> Comparison:
         """Every score minus that of the reference, seed by seed: gaps of it are gaps of gaps."""
         partner = own_partner(reference)
 
         def minus(method: Method, seed: int) -> Result:
-            ours, theirs = (self.results[m][seed].scores for m in (method, partner(method)))
-            return Result({name: ours[name] - theirs[name] for name in self.columns})
+            ours, theirs = (self.results[m][seed] for m in (method, partner(method)))
+            return Result(
+                {name: ours.scores[name] - theirs.scores[name] for name in self.columns},
+                _each([ours, theirs], np.subtract),
+            )
 
         return replace(
             self, results={m: {s: minus(m, s) for s in self.seeds} for m in self.methods}
@@ -187,7 +222,7 @@ class Comparison:
         return Table(
             key=key,
             title=title,
-            caption=sentences(PAIRED, self.about, notes(columns), note, INTERVALS),
+            caption=sentences(PAIRED, self.covered, self.about, notes(columns), note),
             columns=(Column(name=first), *(facts or {}).values(), *columns),
             rows=[
                 (*m.cells(facts), *(self.gap(m, theirs, score) for score in self.columns))
@@ -247,6 +282,16 @@ class Comparison:
         )
 
 
+def _each(results: Sequence[Result], combine: Callable[..., Array]) -> dict[str, Array]:
+    """The blocks of several results as one's, for the scores of which all have them."""
+    first, *others = (result.blocks for result in results)
+    return {
+        name: combine(of, *(other[name] for other in others))
+        for name, of in first.items()
+        if all(name in other for other in others)
+    }
+
+
 def own_partner(reference: Reference) -> Callable[[Method], Method]:
     """What each method is compared with."""
     return reference if callable(reference) else lambda method: reference
@@ -254,7 +299,7 @@ def own_partner(reference: Reference) -> Callable[[Method], Method]:
 
 LEVELS = "Mean ± standard deviation over seeds."
 PAIRED = (
-    "Mean paired difference over seeds (same split, order and initialisation) with its 95 % t "
+    "Mean paired difference over seeds (same split, order and initialisation) with its 95 % "
     "interval."
 )
 

@@ -5,16 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import stdev
+from statistics import fmean, stdev
 from typing import Literal, TypeAlias
 
-from softprior.evidence import statistics
-
-# For the caption of a table of differences.
-INTERVALS = (
-    "Each interval stands by itself, not corrected for the number of comparisons; verdicts are "
-    "corrected (Holm, over the methods of a claim)."
-)
+from softprior.evidence.differences import Difference
 
 
 @dataclass(frozen=True)
@@ -27,55 +21,14 @@ class Measured:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Measured:
-        mean, n = statistics.t_interval(values).value, len(values)
-        return cls(mean, stdev(values) if n > 1 and math.isfinite(mean) else math.nan, n)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Mean paired difference over n matched seeds, its interval, and its p-value.
-
-    Attributes:
-        mean: of ours - theirs, seed by seed.
-        low: lower end of its 95 % t interval (NaN for n = 1).
-        high: upper end.
-        n: number of seeds.
-        p: two-sided p-value of the exact sign-flip test, at least ``2^(1-n)``: it assumes no
-            normal distribution, but five seeds cannot bring it below 0.0625.
-    """
-
-    mean: float
-    low: float
-    high: float
-    n: int
-    p: float = math.nan
-
-    @classmethod
-    def paired(cls, ours: Sequence[float], theirs: Sequence[float]) -> Difference:
-        gaps = [a - b for a, b in zip(ours, theirs, strict=True)]
-        return cls(*statistics.t_interval(gaps), len(gaps), statistics.sign_flip_p(gaps))
+        finite, n = all(map(math.isfinite, values)), len(values)
+        std = stdev(values) if n > 1 and finite else math.nan
+        return cls(fmean(values) if finite else sum(values) / n, std, n)
 
     @property
-    def clear(self) -> bool:
-        """Whether the interval excludes zero."""
-        return self.low > 0 or self.high < 0
-
-    @property
-    def interval(self) -> statistics.Interval:
-        return statistics.Interval(self.mean, self.low, self.high)
-
-    @property
-    def p_t(self) -> float:
-        """Two-sided p-value of the paired t test: below 0.05 just where the interval is clear.
-
-        Where all seeds differ by the same it is the sign-flip test's ``2^(1-n)``.
-        """
-        return statistics.t_p(self.interval, self.n)
-
-    @property
-    def effect(self) -> float:
-        """Cohen's d_z: the mean over the standard deviation of the differences."""
-        return statistics.t_statistic(self.interval, self.n) / math.sqrt(self.n)
+    def numbers(self) -> dict[str, float | int]:
+        """For files."""
+        return {"mean": self.mean, "std": self.std, "n": self.n}
 
 
 Cell: TypeAlias = str | int | float | Measured | Difference
@@ -90,6 +43,7 @@ class Column:
         digits: how many its numbers show.
         percent: show fractions × 100; results.json always holds the fractions.
         better: which end of it is good.
+        margin: a difference below which nobody would choose by it; None: not agreed on.
         unit: of its numbers, such as nats; percent has its own.
         notes: how it is measured, in sentences for the caption.
         about: on what: which part of the data, which epoch; a sentence for the caption.
@@ -99,6 +53,7 @@ class Column:
     digits: int = 2
     percent: bool = False
     better: Literal["high", "low", None] = None
+    margin: float | None = None
     unit: str = ""
     notes: tuple[str, ...] = ()
     about: str = ""
@@ -112,6 +67,16 @@ class Column:
         """What its numbers are multiplied with before they are shown."""
         return 100 if self.percent else 1
 
+    def shown(self, value: float, *, signed: bool = True) -> str:
+        """A difference as sentences write it: three significant digits."""
+        return f"{value * self.factor:{'+' if signed else ''}.3g}".replace("-", "−")
+
+    @property
+    def gap_unit(self) -> str:
+        """Of differences, as it follows a number: " points", " nats", or nothing."""
+        unit = self.unit or ("points" if self.percent else "")
+        return f" {unit}" if unit else ""
+
     @property
     def axis(self) -> str:
         """Name and unit, for an axis."""
@@ -120,7 +85,7 @@ class Column:
     @property
     def gap_axis(self) -> str:
         """The same for differences: those of percent are in points."""
-        return _with_unit(f"Δ {self.name}", "points" if self.percent else self.unit)
+        return _with_unit(f"Δ {self.name}", self.gap_unit.strip())
 
 
 @dataclass(frozen=True, kw_only=True)

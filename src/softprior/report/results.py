@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from softprior.evidence.claims import Claim
+from softprior.evidence.differences import Difference
 from softprior.evidence.figure import Figure
-from softprior.evidence.tables import Cell, Difference, Measured, Table
+from softprior.evidence.tables import Cell, Measured, Table
 
 FORMAT = 1
 Item: TypeAlias = Table | Figure | Claim
@@ -184,7 +185,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
 
 def _cell(cell: Cell) -> Any:
     if isinstance(cell, (Measured, Difference)):
-        return _plain(vars(cell))
+        return _plain(cell.numbers)
     return _plain(cell)
 
 
@@ -197,7 +198,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, (Measured, Difference)):
-        return _plain(vars(value))
+        return _plain(value.numbers)
     if isinstance(value, Mapping):
         return {str(key): _plain(v) for key, v in value.items()}
     if hasattr(value, "tolist"):

@@ -15,26 +15,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from softprior.evidence import Claim, Column, Comparison, Figure, Panel, Table, Verdict
+from softprior.evidence import Claim, Column, Comparison, Figure, Panel, Table
 from softprior.evidence import curves as draw_curves
-from softprior.evidence.statistics import Interval
-from softprior.evidence.tables import INTERVALS, notes
+from softprior.evidence.claims import claim
+from softprior.evidence.tables import notes
 from softprior.priors import TeacherPrior
 from softprior.studies._shared.recipes import Scale, base
 from softprior.studies.generations.measures import (
     ABOUT_TEACHERS,
-    About,
     Chains,
     Gain,
+    association,
     chains,
-    correlate,
     gains_figure,
 )
 from softprior.training import Recipe, Run, generations
 
 SEEDS = {"smoke": 2, "desk": 10, "paper": 10}
 GENERATIONS = {"smoke": 3, "desk": 10, "paper": 10}
-FEWEST = 5  # seeds of which an interval by resampling may decide
 
 
 def chain(scale: Scale, seed: int) -> list[Recipe]:
@@ -61,7 +59,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
         note="These probabilities teach the next generation.",
     )
     yield _ensembles(found)
-    yield _correlations(found)
+    yield _associations(found)
     yield _curves(found)
     yield gains_figure(found)
 
@@ -80,15 +78,13 @@ def _claims(found: Chains) -> Iterable[Claim]:
     yield change(f"Test NLL falls {rises}", found.alone, "nll", False)
     yield change(f"Predictive uncertainty rises {rises}", found.training, "uncertainty", True)
     yield change(f"Confidence diversity rises {rises}", found.training, "diversity", True)
-    about: About
-    for about in ("uncertainty", "diversity"):
-        yield associated(
-            f"The more {about} in the teacher's probabilities, the more accuracy its student has "
-            "gained since generation 1.",
-            correlate(found, about, "since generation 1"),
-            seeds=len(found.alone.seeds),
-            students=n - 1,
-        )
+    yield claim(
+        "The more diverse the teacher's predictions, the more accurate its student.",
+        {"slope": association(found, "diversity", "since generation 1")},
+        "higher",
+        Column(name="Slope", percent=True, unit="points per nat"),
+        ("RQ1",),
+    )
     ours = found.ensembles[-1]
     both = found.together.and_also(found.alone.results)
     yield both.claim_gaps(
@@ -96,32 +92,6 @@ def _claims(found: Chains) -> Iterable[Claim]:
         {f"than generation {m.label}": both.gap(ours, m, "accuracy") for m in (first, last)},
         "accuracy",
         "higher",
-    )
-
-
-def associated(text: str, rho: Interval, *, seeds: int, students: int) -> Claim:
-    """A claim that a correlation is positive, decided by its interval.
-
-    Open where the interval includes zero, and with fewer than five seeds: their resamples are
-    too few for the interval to mean anything.
-    """
-    verdict = Verdict("cannot tell")
-    if rho.low > 0 and seeds >= FEWEST:
-        verdict = Verdict("holds")
-    elif rho.high < 0 and seeds >= FEWEST:
-        verdict = Verdict("does not hold")
-    value, low, high = (f"{v:+.2f}".replace("-", "−") for v in rho)
-    interval = f" [{low}, {high}]" if rho.low == rho.low else ""  # NaN: one seed
-    sample = f"seeds: {seeds}, of {students} students; 95 % interval: whole seeds resampled"
-    if seeds < FEWEST:
-        sample += f", and fewer than {FEWEST} decide nothing"
-    brief = f"Spearman's ρ {value}{interval}"
-    return Claim(
-        text=text,
-        verdict=verdict,
-        evidence=f"{brief} ({sample})",
-        brief=brief,
-        answers=("RQ1",),
     )
 
 
@@ -135,7 +105,7 @@ def _ensembles(found: Chains) -> Table:
         title="The generations as an ensemble",
         caption="Scores of the mean of the probabilities of generations 1 to k (mean ± standard "
         "deviation over seeds), and their paired difference to generation k alone, with its 95 % "
-        f"t interval. {found.together.about} {notes(list(columns.values()))} {INTERVALS}",
+        f"interval. {found.together.about} {notes(list(columns.values()))} {both.covered}",
         columns=(
             Column(name="Generations"),
             *columns.values(),
@@ -152,30 +122,25 @@ def _ensembles(found: Chains) -> Table:
     )
 
 
-def _correlations(found: Chains) -> Table:
-    kinds: list[tuple[str, Gain, bool]] = [
-        ("since generation 1", "since generation 1", False),
-        ("since generation 1, generation's mean taken away", "since generation 1", True),
-        ("on the teacher", "on the teacher", False),
-    ]
+def _associations(found: Chains) -> Table:
+    gains: tuple[Gain, ...] = ("since generation 1", "on the teacher")
     return Table(
-        key="correlations",
+        key="associations",
         title="What goes with the gains",
-        caption="Spearman's correlation of a student's gain in test accuracy with what its "
-        f"teacher's training-set predictions are like: {len(found.alone.seeds)} seeds of "
-        f"{len(found.generations) - 1} students. From and to: 95 % interval, whole seeds resampled "
-        "(2,000 times), none for one seed; with few seeds it is rather too short. What rises over "
-        "the generations correlates with all that does; where each generation's mean is taken "
-        "away, chains are compared at the same generation. A teacher that did badly by chance is "
-        "easily gained on.",
+        caption="How much more accurate a student is for each nat (of the variance, for each "
+        "unit) more in its teacher's training-set predictions: slope with its 95 % interval, "
+        f"{len(found.alone.seeds)} seeds of {len(found.generations) - 1} students. The mean of "
+        "each generation and of each chain is taken away first, since whatever rises over the "
+        "generations goes with all else that does; whole seeds are left out in turn for the "
+        "interval (jackknife). A teacher that did badly by chance is easily gained on.",
         columns=(
             Column(name="Gain"),
             Column(name="Teacher's"),
-            *(Column(name=name) for name in ("Correlation", "From", "To")),
+            Column(name="Slope", percent=True),
         ),
         rows=[
-            (name, about, *correlate(found, about, since, detrended=detrended))
-            for name, since, detrended in kinds
+            (since, about, association(found, about, since))
+            for since in gains
             for about in ABOUT_TEACHERS
         ],
     )

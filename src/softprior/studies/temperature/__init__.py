@@ -106,7 +106,7 @@ def _on_teacher(found: Found) -> Iterable[Claim]:
         f"The diversity of the teacher's probabilities levels off: beyond T = {mid:g} it gains "
         f"less with each doubling of T than up to T = {mid:g}.",
         {
-            "difference, nats": Difference.paired(
+            "difference, nats": Difference.over_seeds(
                 per_doubling(mid, high, h[mid], h[high]), per_doubling(low, mid, h[low], h[mid])
             )
         },
