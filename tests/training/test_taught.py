@@ -13,7 +13,9 @@ import torch
 from bits import same_bits
 
 from softprior import EMA, BetaPrior, TeacherPrior, diagnostics
+from softprior.matching import teacher_smoothing
 from softprior.training import Pretrained, Recipe, Run, Store, ensemble, fit, generations
+from softprior.training.augment import Views, normalise
 from softprior.training.loop import load
 from softprior.training.teaching import build_teacher, control_targets, network
 
@@ -99,6 +101,30 @@ def test_weights_from_elsewhere_teach_as_their_run_does(
     same_bits(run, fit(replace(TAUGHT, match_smoothing=0.1), store))
     assert run.prior is not None
     assert run.prior.teacher_temperature > 1
+
+
+def test_smoothing_is_matched_on_the_views_that_are_taught(store: Store, first: Run) -> None:
+    """Of a view a teacher is less sure: what fits the stored images would smooth by more."""
+    recipe, teacher = replace(TAUGHT, augment="flip", match_smoothing=0.3), first
+    data, student = load(recipe), network(recipe, load(recipe))
+    prior, state = build_teacher(recipe, student, data, teacher)
+    assert isinstance(prior, TeacherPrior)
+    view = Views(data.train.pixels, "flip").epoch(torch.Generator().manual_seed(5))
+    inputs = normalise(view(torch.arange(len(data.train.labels))), data.mean, data.std)
+    assert state is not None
+    logits = state(inputs, torch.arange(len(inputs)), data.train.labels)
+
+    def smoothing(of: torch.Tensor) -> float:
+        return teacher_smoothing(of, data.train.labels, temperature=prior.temperature, weight=0.6)
+
+    assert smoothing(logits) == pytest.approx(0.3, abs=0.02)
+    assert smoothing(teacher.predictions("train")[0]) < 0.25
+    again, _ = build_teacher(recipe, student, data, teacher)
+    assert again == prior
+    on_images = replace(recipe, teacher_targets="stored")
+    stored, _ = build_teacher(on_images, student, data, teacher)
+    assert stored is not None
+    assert stored.teacher_temperature > prior.temperature
 
 
 def test_weights_that_do_not_fit_are_told_before_training(

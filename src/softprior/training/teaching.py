@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from softprior.priors import Prior
 from softprior.teachers import FrozenTeacher, Setting, StoredTeacher, Teacher
 from softprior.training import models
+from softprior.training.augment import Views
 from softprior.training.images import Dataset, generator
 from softprior.training.prediction import predict
 from softprior.training.pretrained import Pretrained
@@ -51,17 +52,28 @@ def build_teacher(
         earlier.load_state_dict(teacher_run.weights())
     if recipe.match_smoothing is None and recipe.teacher_targets == "live":
         return prior, FrozenTeacher(earlier)
-    if teacher_run is not None:
+    labels = data.train.labels.cpu()
+    views = recipe.teacher_targets == "live" and recipe.augment != "none"
+    if teacher_run is not None and not views:
         logits = teacher_run.predictions("train")[0]
     else:
         at_work = copy.deepcopy(earlier).to(data.mean.device)
-        logits = predict(at_work, data.train, data, recipe.precision)
-    labels = data.train.labels.cpu()
+        # The student is taught on views, of which a teacher is less sure than of the images.
+        seen = data.train._replace(pixels=_a_view(recipe, data)) if views else data.train
+        logits = predict(at_work, seen, data, recipe.precision)
     if recipe.match_smoothing is not None:
         prior = prior.matched(recipe.match_smoothing, logits, labels)
     if recipe.teacher_targets == "live":
         return prior, FrozenTeacher(earlier)
     return prior, StoredTeacher(control_targets(replace(recipe, prior=prior), logits, labels))
+
+
+def _a_view(recipe: Recipe, data: Dataset) -> Tensor:
+    """A view of each training image, drawn as an epoch's are; (n, H, W, C), in memory."""
+    pixels = data.train.pixels
+    view = Views(pixels, recipe.augment).epoch(generator("matching", recipe.seed))
+    index = torch.arange(len(pixels), device=pixels.device)
+    return torch.cat([view(i).permute(0, 2, 3, 1).cpu() for i in index.split(512)])
 
 
 def control_targets(recipe: Recipe, logits: Tensor, labels: Tensor) -> Tensor:
