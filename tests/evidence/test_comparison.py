@@ -76,6 +76,20 @@ def test_gaps_of_gaps(a: list[float], b: list[float], c: list[float]) -> None:
     assert own.gap(A, B, "accuracy").mean == pytest.approx(sum(wanted) / 3, abs=1e-9)
 
 
+@given(values, values, values)
+def test_a_contrast_is_the_sum_and_a_slope_that_of_least_squares(
+    a: list[float], b: list[float], c: list[float]
+) -> None:
+    found = comparison(a=a, b=b, c=c)
+    mean = found.contrast({A: 0.5, B: 0.5, C: -1.0}, "accuracy")
+    wanted = [(x + y) / 2 - z for x, y, z in zip(a, b, c, strict=True)]
+    assert mean.mean == pytest.approx(sum(wanted) / 3, abs=1e-9)
+    assert found.slope([A, B], "x", "nll").mean == pytest.approx(
+        found.gap(B, A, "nll").mean, abs=1e-9
+    )
+    assert found.gap(A, A, "nll").bounds() == (0, 0)
+
+
 def test_seeds_must_match() -> None:
     results = {A: {0: Result({"accuracy": 1.0})}, B: {1: Result({"accuracy": 1.0})}}
     with pytest.raises(ValueError, match=r"b has seeds \[1\], and a \[0\]: differences are paired"):

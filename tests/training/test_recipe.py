@@ -95,7 +95,13 @@ def test_every_field_changes_the_digest() -> None:
         "select": "last",
     }
     # only beside another field, or True unless asked for
-    beside = {"noise_kind", "teacher_targets", "channels_last", "fingerprint"}
+    beside = {
+        "noise_kind",
+        "teacher_targets",
+        "target_diversity",
+        "channels_last",
+        "fingerprint",
+    }
     assert set(other) | beside == {f.name for f in dataclasses.fields(Recipe)}
     changed = [replace(FIRST, **{name: value}) for name, value in other.items() if value]
     noisy = replace(FIRST, label_noise=0.2)

@@ -103,6 +103,29 @@ def test_weights_from_elsewhere_teach_as_their_run_does(
     assert run.prior.teacher_temperature > 1
 
 
+@pytest.mark.parametrize("targets", ["stored", "permuted"])
+@pytest.mark.parametrize("own", [0.0, 0.25, 0.5, 1.0])
+def test_targets_between_the_own_and_the_overall_mean(targets: str, own: float, first: Run) -> None:
+    """As much on the label on average, and its spread is λ times the own one's."""
+    logits, labels = first.predictions("train")
+    prior = TeacherPrior(strength=0.6, temperature=2.0)
+    recipe = replace(TAUGHT, prior=prior, teacher_targets=targets)
+
+    def on_label(of: Recipe) -> torch.Tensor:
+        q = torch.softmax(control_targets(of, logits, labels).double() / 2, 1)
+        torch.testing.assert_close(q.sum(1), torch.ones(len(q), dtype=torch.float64))
+        return q.gather(1, labels[:, None])[:, 0]
+
+    mixed, whole = on_label(replace(recipe, target_diversity=own)), on_label(recipe)
+    middle = whole.mean()
+    torch.testing.assert_close(mixed, middle + own * (whole - middle), rtol=1e-4, atol=1e-5)
+
+
+def test_diversity_is_of_targets_that_have_some() -> None:
+    with pytest.raises(ValueError, match="mixes targets that are stored or permuted"):
+        replace(TAUGHT, target_diversity=0.5)
+
+
 def test_smoothing_is_matched_on_the_views_that_are_taught(store: Store, first: Run) -> None:
     """Of a view a teacher is less sure: what fits the stored images would smooth by more."""
     recipe, teacher = replace(TAUGHT, augment="flip", match_smoothing=0.3), first

@@ -122,11 +122,27 @@ class Comparison:
 
     def gap(self, method: Method, reference: Method, score: str) -> Difference:
         """``method`` minus ``reference``, seed by seed, and image by image where it is of those."""
-        ours, theirs = (self.values(m, score) for m in (method, reference))
-        blocks = [self._blocks(m, score) for m in (method, reference)]
-        if len(blocks[0]) and blocks[0].shape == blocks[1].shape:
-            return Difference.crossed(fmean(ours) - fmean(theirs), blocks[0] - blocks[1])
-        return Difference.over_seeds(ours, theirs)
+        return self.contrast({method: 1.0, reference: -1.0} if method != reference else {}, score)
+
+    def contrast(self, weights: Mapping[Method, float], score: str) -> Difference:
+        """``Σ_m weight_m · score_m``, seed by seed and image by image, as :meth:`gap`.
+
+        Such as the mean of some methods minus another, or a slope over what methods differ in.
+        """
+        values, blocks = np.zeros(len(self.seeds)), []
+        for method, weight in weights.items():
+            values = values + weight * np.asarray(self.values(method, score))
+            blocks.append(weight * self._blocks(method, score))
+        if blocks and blocks[0].size and len({block.shape for block in blocks}) == 1:
+            return Difference.crossed(float(values.mean()), np.sum(blocks, axis=0))
+        return Difference.over_seeds(values, np.zeros_like(values))
+
+    def slope(self, methods: Iterable[Method], over: str, score: str) -> Difference:
+        """By how much a score rises with a fact of the methods: least squares, seed by seed."""
+        methods = list(methods)
+        x = np.asarray([float(m[over]) for m in methods])
+        x -= x.mean()
+        return self.contrast(dict(zip(methods, x / (x**2).sum(), strict=True)), score)
 
     def _blocks(self, method: Method, score: str) -> Array:
         """By seed and block of test images; empty where images have no part in the score."""

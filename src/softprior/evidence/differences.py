@@ -7,12 +7,11 @@ here: seeds are crossed with blocks of test images, and the variance has a part 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr, stdtrit
 
 Array: TypeAlias = NDArray[np.float64]
@@ -50,9 +49,9 @@ class Difference:
     images_variance: float = 0.0
 
     @classmethod
-    def over_seeds(cls, ours: Sequence[float], theirs: Sequence[float]) -> Difference:
+    def over_seeds(cls, ours: ArrayLike, theirs: ArrayLike) -> Difference:
         """Only the seeds are drawn: of numbers that test images have no part in."""
-        gaps = np.subtract(ours, theirs)
+        gaps = np.subtract(ours, theirs, dtype=np.float64)
         n = len(gaps)
         if n < 2 or not np.isfinite(gaps).all():
             return cls(float(gaps.mean()), n)

@@ -65,6 +65,9 @@ class Recipe:
         teacher_targets: how a frozen teacher reaches the student: "live" on each view, "stored"
             once for each image, or as a control "permuted" within the class, "class mean",
             "overall mean".
+        target_diversity: λ, how much of the teacher's own target there is in one that is stored or
+            permuted, the rest is the mean over all: λ = 0 is "overall mean". The same on the
+            label on average, whatever λ.
         student_temperature: divides the student's logits in the loss, and nowhere else.
         epochs: passes over the training set.
         batch_size: samples a step; a last batch of one sample joins the one before it.
@@ -103,6 +106,7 @@ class Recipe:
     teacher: Recipe | Pretrained | TeacherSpec | None = None
     match_smoothing: float | None = None
     teacher_targets: Literal["live", "stored", "permuted", "class mean", "overall mean"] = "live"
+    target_diversity: float = 1.0
     student_temperature: float = 1.0
     epochs: int = 30
     batch_size: int = 64
@@ -422,6 +426,12 @@ def _check_teacher(r: Recipe) -> None:
         raise ValueError(
             f"teacher_targets {r.teacher_targets!r} are a frozen teacher's: teacher must be a "
             "recipe, or weights"
+        )
+    checks.number("target_diversity", r.target_diversity, 0, 1)
+    if r.target_diversity != 1 and r.teacher_targets not in ("stored", "permuted"):
+        raise ValueError(
+            f"target_diversity {r.target_diversity:g} mixes targets that are stored or permuted, "
+            f"and teacher_targets is {r.teacher_targets!r}"
         )
     if r.match_smoothing is not None:
         checks.number("match_smoothing", r.match_smoothing, 0, 1, open_low=True)

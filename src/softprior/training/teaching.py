@@ -73,7 +73,7 @@ def _a_view(recipe: Recipe, data: Dataset) -> Tensor:
     pixels = data.train.pixels
     view = Views(pixels, recipe.augment).epoch(generator("matching", recipe.seed))
     index = torch.arange(len(pixels), device=pixels.device)
-    return torch.cat([view(i).permute(0, 2, 3, 1).cpu() for i in index.split(512)])
+    return torch.cat([view(i).permute(0, 2, 3, 1).cpu() for i in torch.split(index, 512)])
 
 
 def control_targets(recipe: Recipe, logits: Tensor, labels: Tensor) -> Tensor:
@@ -87,10 +87,12 @@ def control_targets(recipe: Recipe, logits: Tensor, labels: Tensor) -> Tensor:
         class mean:    q_i = mean of p_j over the samples j of the class of i
         overall mean:  q_i = m on the label and (1 - m)/(K - 1) elsewhere, m = mean of p_{j, y_j}
 
-    The mean of q_{i, y_i} is the same for all four. The controls remove first what is specific to
-    the instance, then what is specific to its class. Source: ours.
+    and where λ = ``recipe.target_diversity`` is below 1, stored and permuted ones become λ q_i +
+    (1 - λ) · overall mean. The mean of q_{i, y_i} is the same for all. The controls remove first
+    what is specific to the instance, then what is specific to its class. Source: ours.
     """
-    if recipe.teacher_targets == "stored":
+    own = recipe.target_diversity
+    if recipe.teacher_targets == "stored" and own == 1:
         return logits
     K = logits.shape[1]
     if recipe.teacher_targets == "permuted":
@@ -98,7 +100,9 @@ def control_targets(recipe: Recipe, logits: Tensor, labels: Tensor) -> Tensor:
         to = labels.argsort(stable=True)  # by class, in order of the samples
         of = drawn.argsort()
         of = of[labels[of].argsort(stable=True)]  # by class, in random order
-        return torch.empty_like(logits).index_copy_(0, to, logits[of])
+        logits = torch.empty_like(logits).index_copy_(0, to, logits[of])
+        if own == 1:
+            return logits
     temperature = 1.0 if recipe.prior is None else recipe.prior.teacher_temperature
     p = torch.softmax(logits.double() / temperature, 1)
     if recipe.teacher_targets == "class mean":
@@ -106,9 +110,10 @@ def control_targets(recipe: Recipe, logits: Tensor, labels: Tensor) -> Tensor:
         mean = total / labels.bincount(minlength=K).clamp(min=1)[:, None]
         q = mean[labels]
     else:
+        own = 0.0 if recipe.teacher_targets == "overall mean" else own
         on_label = p.gather(1, labels[:, None]).mean()
         q = torch.full_like(p, float((1 - on_label) / (K - 1)))
-        q.scatter_(1, labels[:, None], float(on_label))
+        q.scatter_(1, labels[:, None], float(on_label)).lerp_(p, own)
     return (temperature * q.log()).float()
 
 
