@@ -246,7 +246,7 @@ def test_nothing_of_the_core_imports_what_trains() -> None:
 LONG = {
     "training/recipe.py": 460,  # a recipe is read, checked, named and stored in one place
     "training/store.py": 295,
-    "evidence/comparison.py": 310,  # all the ways to show one
+    "evidence/comparison.py": 335,  # all the ways to show one
 }
 
 

@@ -643,7 +643,7 @@ def test_the_paper_s_questions_are_answered_in_a_sentence() -> None:
     asking = [dataclasses.replace(one, items=telling), two]
     found = answers(asking)
     assert [answer.name for answer in found] == ["RQ1", "RQ5"]
-    expected = "It works: +1.00. Not so: it always works: −1.00."
+    expected = "It works: +1.00. Does not hold: it always works: −1.00."
     assert all(answer.sentences == [(asking[0], expected)] for answer in found)
     text, page = render_markdown(asking, "x"), render(asking)
     head = text.partition("## One study")[0]

@@ -1,7 +1,8 @@
-"""The same average smoothing for every method, so that methods differ only in how it is spread.
+"""Hyper-parameters at which every method smooths by the same amount on average.
 
-The amount of smoothing of a set of targets is ``ε = 1 - mean_i target_{i,y_i}`` (paper).
-For Beta smoothing see :meth:`softprior.BetaPrior.matching`.
+The amount of smoothing is what the targets take from the label on average:
+``ε = 1 - mean_i target_{i,y_i}`` (paper). At an equal amount, methods differ only in how they
+spread it over samples and classes. For Beta smoothing see :meth:`softprior.BetaPrior.matching`.
 """
 
 from __future__ import annotations
@@ -15,29 +16,30 @@ from softprior import checks
 
 
 def uniform_smoothing(smoothing: float, num_classes: int) -> float:
-    """PyTorch's label smoothing s with true-class target ``1 - ε``: ``s = ε · K / (K - 1)``.
+    """PyTorch's ``label_smoothing`` s whose true-class target is 1 - ε: ``s = ε · K / (K - 1)``.
 
-    Reaches ``ε = (K - 1) / K``, where s = 1 and every class has target 1 / K.
-
-    PyTorch spreads ``s / K`` over all classes, the label included; the paper's code gives
-    ``1 - ε`` to the label and ``ε / (K - 1)`` to every other class. The latter is also
-    ``UniformPrior(ε, spread="others")``, which needs no K.
+    PyTorch gives ``s / K`` to every class, the label included. The paper's code gives ``1 - ε``
+    to the label and ``ε / (K - 1)`` to every other class: the same targets, which
+    ``UniformPrior(ε, spread="others")`` makes without knowing K. The largest ε is
+    ``(K - 1) / K``: then s = 1 and every class has target 1 / K.
 
     >>> round(uniform_smoothing(0.15, 10), 6)
     0.166667
     """
-    _amount(smoothing, num_classes)
+    _check_amount(smoothing, num_classes)
     checks.number("smoothing", smoothing, 0, (num_classes - 1) / num_classes, open_low=True)
     return min(1.0, smoothing * num_classes / (num_classes - 1))
 
 
 def true_class_smoothing(label_smoothing: float, num_classes: int) -> float:
-    """The inverse of :func:`uniform_smoothing`: ``ε = s · (K - 1) / K``.
+    """The amount ε of PyTorch's ``label_smoothing`` s: ``ε = s · (K - 1) / K``.
+
+    The inverse of :func:`uniform_smoothing`.
 
     >>> round(true_class_smoothing(uniform_smoothing(0.15, 10), 10), 12)
     0.15
     """
-    _amount(label_smoothing, num_classes, "label_smoothing")
+    _check_amount(label_smoothing, num_classes, "label_smoothing")
     return label_smoothing * (num_classes - 1) / num_classes
 
 
@@ -61,39 +63,39 @@ def teacher_temperature(
 ) -> float:
     """The temperature at which a teacher's probabilities smooth by ``smoothing`` on average.
 
-    Solves ``mean_i [(1 - w) + w · softmax(f_i / T)_{y_i}] = 1 - ε`` over a training set, by
-    bisection on log T between 1e-3 and 1e4. Where the teacher is wrong about some samples the
-    left side need not be monotone in T; the largest solution is taken, the one next to the
-    uniform prior.
+    Solves ``mean_i [(1 - w) + w · softmax(f_i / T)_{y_i}] = 1 - ε`` over a training set for T in
+    [1e-3, 1e4]. Where the teacher is wrong about some samples there may be several solutions; the
+    largest is taken, whose targets are the closest to uniform ones.
 
     Args:
-        teacher_logits: the teacher's on the training set, (n, K).
-        labels: class indices (n,).
-        smoothing: ε, in (0, 1).
-        weight: soft weight w = strength at label weight 1 - w.
+        teacher_logits: the teacher's logits f on the training set, (n, K).
+        labels: class indices y, (n,).
+        smoothing: the amount ε, in (0, 1).
+        weight: the weight w of the soft target; the label has weight 1 - w.
 
     Raises:
         ValueError: where no temperature reaches ε; the message says which range is reachable.
-            Under label noise a teacher's smoothing cannot fall below about w times its
-            training error; and no teacher's can exceed ``w · (1 - 1/K)``.
+            As T falls, the amount tends to w times the teacher's training error (large under
+            label noise); as T grows, to ``w · (1 - 1/K)``.
 
-    Source: paper (that smoothing is matched); the bisection: ours.
+    Source: the paper for matching the amounts; the algorithm is ours.
 
     >>> logits = torch.tensor([[4.0, 0.0], [0.0, 4.0]])
     >>> T = teacher_temperature(logits, torch.tensor([0, 1]), smoothing=0.15, weight=0.6)
     >>> round(teacher_smoothing(logits, torch.tensor([0, 1]), temperature=T, weight=0.6), 6)
     0.15
     """
-    _amount(smoothing, teacher_logits.shape[-1] if teacher_logits.ndim == 2 else 2)
+    _check_amount(smoothing, teacher_logits.shape[-1] if teacher_logits.ndim == 2 else 2)
     checks.number("weight", weight, 0, open_low=True)
 
-    def amount(log_t: float) -> float:
+    def amount_at(log_t: float) -> float:
         return teacher_smoothing(teacher_logits, labels, temperature=math.exp(log_t), weight=weight)
 
+    # A grid over log T finds the intervals in which the amount crosses ε: eight steps per decade.
     grid = [math.log(1e-3) + i * math.log(1e7) / 56 for i in range(57)]
-    amounts = [amount(u) for u in grid]
-    below = [e <= smoothing for e in amounts]
-    crossings = [i for i in range(len(grid) - 1) if below[i] != below[i + 1]]
+    amounts = [amount_at(log_t) for log_t in grid]
+    reached = [amount <= smoothing for amount in amounts]
+    crossings = [i for i in range(len(grid) - 1) if reached[i] != reached[i + 1]]
     if not crossings:
         wrong = 1 - (teacher_logits.argmax(1) == labels).float().mean().item()
         raise ValueError(
@@ -101,30 +103,33 @@ def teacher_temperature(
             f"{min(amounts):.4g} to {max(amounts):.4g} (it is wrong about {wrong:.1%} of its "
             "training set); choose a smoothing in that range, or another weight"
         )
+    # Bisection in the last of them.
     last = crossings[-1]
     low, high = grid[last], grid[last + 1]
     while high - low > 1e-10:
         middle = (low + high) / 2
-        low, high = (
-            (middle, high) if (amount(middle) <= smoothing) == below[last] else (low, middle)
-        )
+        if (amount_at(middle) <= smoothing) == reached[last]:
+            low = middle
+        else:
+            high = middle
     return math.exp((low + high) / 2)
 
 
 def penalty_weight(smoothing: float, num_classes: int) -> float:
-    """The confidence penalty's λ whose optimum on one sample is ``p = 1 - ε`` on the label.
+    """The confidence penalty's λ for which the best prediction has ``p = 1 - ε`` on the label.
 
-    The loss ``-log p_y - λ H(p)`` is smallest, with ``(1 - p)/(K - 1)`` on every other class, where
+    On one sample the loss ``-log p_y - λ H(p)`` is smallest with p on the label and
+    ``(1 - p)/(K - 1)`` on every other class, where
 
         λ = 1 / (p · log(p (K - 1) / (1 - p))),    p = 1 - ε
 
-    so that a network that fits every sample as well as the loss wants it is as smooth as with
-    the other methods. Needs ``ε < (K - 1)/K``. Source: ours.
+    So a network that minimises the loss on every sample predicts what label smoothing by ε would
+    have it predict. Needs ``ε < (K - 1)/K``. Source: ours.
 
     >>> round(penalty_weight(0.15, 10), 4)
     0.2992
     """
-    _amount(smoothing, num_classes)
+    _check_amount(smoothing, num_classes)
     checks.number("smoothing", smoothing, 0, (num_classes - 1) / num_classes, open_low=True)
     p = 1 - smoothing
     odds = p * (num_classes - 1) / smoothing
@@ -136,7 +141,7 @@ def penalty_weight(smoothing: float, num_classes: int) -> float:
     return 1 / (p * math.log(odds))
 
 
-def _amount(smoothing: float, num_classes: int, name: str = "smoothing") -> None:
+def _check_amount(smoothing: float, num_classes: int, name: str = "smoothing") -> None:
     if not isinstance(num_classes, int) or num_classes < 2:
         raise ValueError(f"num_classes must be an integer of at least 2, got {num_classes!r}")
     checks.number(name, smoothing, 0, 1, open_low=True)

@@ -131,6 +131,23 @@ class FakeRun(Run):
         return logits, torch.multinomial(logits.softmax(1), 1, generator=g).flatten()
 
 
+def test_a_caption_says_which_score_is_of_which_part_of_the_data() -> None:
+    """One sentence where all are of the same; else each names its scores."""
+    test, train = "Test set; the last epoch.", "Training set; the last epoch."
+
+    def about(*parts: str) -> str:
+        columns = {
+            name: Column(name=name, about=part) for name, part in zip("ABC", parts, strict=True)
+        }
+        return Comparison(results={}, columns=columns).about
+
+    assert about(test, test, test) == test
+    assert about("", "", "") == ""
+    assert about(test, train, test) == (
+        "A, C: test set; the last epoch. B: training set; the last epoch."
+    )
+
+
 def test_scores_of_the_test_set_are_made_of_their_images() -> None:
     """Of the mean of an image's blocks and of what their differences say, against leaving out."""
     runs = [FakeRun(Recipe(seed=seed), Path()) for seed in range(3)]

@@ -80,9 +80,13 @@ def test_show_pairs_by_method_and_seed() -> None:
     for row in tables["conventions_after_differences"].rows:
         assert all(abs(cell.mean) < 1e-4 for cell in row[1:])  # type: ignore[union-attr]
     claims = {item.text: item.verdict.outcome for item in items if isinstance(item, Claim)}
-    (before,) = (v for t, v in claims.items() if t.startswith("Before") and "smoothing," in t)
+    (before,) = (
+        v for t, v in claims.items() if t.startswith("Before") and "than label smoothing by" in t
+    )
     assert before == "holds"
-    (after,) = (v for t, v in claims.items() if t.startswith("After") and "smoothing," in t)
+    (after,) = (
+        v for t, v in claims.items() if t.startswith("After") and "than label smoothing by" in t
+    )
     assert after == "cannot tell"
     alone = calibration.show([run for run in runs if run.recipe.seed == 0])  # type: ignore[misc]
     assert {c.verdict.outcome for c in alone if isinstance(c, Claim)} == {"cannot tell"}

@@ -116,7 +116,7 @@ def test_gains_go_with_the_teacher_not_with_the_student() -> None:
 def test_gains_since_the_first_and_on_the_teacher() -> None:
     found = made(([0.5, 0.75, 0.625], [0.0] * 3))
     assert module.gains(found) == [[0.25, 0.125]]
-    assert module.gains(found, "on the teacher") == [[0.25, -0.125]]
+    assert module.gains(found, "over the teacher") == [[0.25, -0.125]]
 
 
 def test_a_common_trend_is_taken_away() -> None:

@@ -135,7 +135,7 @@ def test_claims_compare_with_the_controls() -> None:
         ["random order", "reversed order"],
     ]
     for claim, names in zip(claims, [controls[0]] * 2 + [controls[1]] * 2, strict=True):
-        assert claim.evidence.count("over ") == len(names)
+        assert claim.evidence.count("against ") == len(names)
         assert all(name in claim.evidence for name in names)
 
 

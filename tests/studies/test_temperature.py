@@ -169,11 +169,11 @@ def test_temperatures_and_generations_are_chosen_on_validation(
     assert "at T = 2, the best by validation accuracy" in by_validation.text
     assert "generation 2" in generation.text
     # NLL is 2 - test accuracy, on both sets.
-    assert "at T = 16 it is higher than at T = 4" in nll.text
+    assert "it is higher at T = 16 than at T = 4" in nll.text
     verdicts = [c.verdict.outcome for c in (by_diversity, by_validation, nll, generation)]
     assert verdicts == ["holds"] * 4
-    assert "than at T = 1 +20 " in by_diversity.evidence
-    assert "than at T = 16 +30 " in by_diversity.evidence
+    assert "against T = 1 +20 " in by_diversity.evidence
+    assert "against T = 16 +30 " in by_diversity.evidence
 
 
 def test_accuracy_that_never_turns_is_no_rise_and_fall(monkeypatch: pytest.MonkeyPatch) -> None:

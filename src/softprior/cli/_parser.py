@@ -1,21 +1,15 @@
-"""The words of one command become values by name; a mistake in them is one line.
+"""The parser of one command: from its command-line arguments to values by name.
 
-Only what the user has given is in the result: the defaults stand beside it, so that files and
-presets can come in between.
+It wraps argparse for two reasons: a mistake raises a ValueError with a clear message of one line,
+and the options that the user has given are kept apart from the defaults (:meth:`Parser.given`), so
+that a file or a preset can set the others.
 """
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import shutil
-from argparse import (
-    SUPPRESS,
-    Action,
-    ArgumentError,
-    ArgumentParser,
-    Namespace,
-    RawDescriptionHelpFormatter,
-)
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from textwrap import fill
@@ -31,9 +25,9 @@ class Parser:
 
     Args:
         command: its name, or "" for the program itself.
-        about: what it does; blocks with indented lines stay as they are.
+        about: what it does; paragraphs with indented lines are not wrapped.
         examples: shown below the options.
-        usage: where the list of all options would be long.
+        usage: the usage line, where argparse's list of all options would be too long.
     """
 
     def __init__(
@@ -42,16 +36,16 @@ class Parser:
         self.command = command
         self.kinds: dict[str, Kind] = {}
         self.defaults: dict[str, Any] = {}
-        self._options: list[str] = ["--help"]  # what is shown to the user
-        self._alone = {"--help"}  # those that take no value
-        self._positionals: dict[str, str] = {}  # by name, as the help calls them
-        self._parser = _Argparse(
+        self._options: list[str] = ["--help"]  # all that the help lists, as they are written
+        self._valueless = {"--help"}  # those of them that take no value
+        self._positionals: dict[str, str] = {}  # metavar by name
+        self._parser = _RaisingParser(
             prog=f"softprior {command}".strip(),
             usage=usage,
             description=_wrapped(about),
             epilog=examples,
-            formatter_class=RawDescriptionHelpFormatter,
-            argument_default=SUPPRESS,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            argument_default=argparse.SUPPRESS,
             allow_abbrev=False,
             exit_on_error=False,
             add_help=False,
@@ -69,19 +63,19 @@ class Parser:
     def positional(
         self, name: str, kind: Kind, help: str, *, metavar: str, many: bool = False
     ) -> None:
-        """What is not named by an option; it has to be there."""
+        """A required argument that stands without an option's name."""
         self.kinds[name] = kind
         self._positionals[name] = metavar
         action = self._parser.add_argument(
             name,
-            action=_Read,
+            action=_StoreValue,
             kind=kind,
             shown=metavar,
             nargs="+" if many else None,
             metavar=metavar,
-            help=_plain(help),
+            help=_escaped(help),
         )
-        action.required = False  # said here, in our words
+        action.required = False  # given() reports a missing one, more clearly than argparse
 
     def option(
         self,
@@ -98,14 +92,15 @@ class Parser:
         """``--name VALUE``.
 
         Args:
-            name: of the option and of the value; a dot separates a component and its field.
-            kind: of the value.
-            help: a line on it; the default is added where it says something.
-            default: the value where it is not given.
-            group: heading in the help.
-            spellings: ``--NAME``s for it; the first is shown. Hyphens may stand for underscores.
-            metavar: what stands for the value in the help.
-            hidden: not shown at all.
+            name: key of the value, and of ``--name``; a dot separates a component and its field.
+            kind: how the value is read.
+            help: a description; the default is added unless it is None or a switch's.
+            default: the value of :meth:`complete` where the option is not given.
+            group: heading under which the help lists it.
+            spellings: used instead of ``--name``; the help shows the first. Each may also be
+                written with hyphens for underscores.
+            metavar: name of the value in the help.
+            hidden: leave it out of the help.
         """
         self.kinds[name], self.defaults[name] = kind, default
         shown, *others = spellings or [f"--{name}"]
@@ -117,64 +112,64 @@ class Parser:
         hyphenated = [word.replace("_", "-") for word in (shown, *others)]
         for spelling in dict.fromkeys([shown, *others, *hyphenated]):
             seen = spelling == shown and not hidden
-            # A group of its own for what is not shown would be an empty heading.
+            # What the help does not show stays in the general group: no heading without options.
             self._group(group if seen else _GENERAL).add_argument(
                 spelling,
                 dest=name,
-                action=_Read,
+                action=_StoreValue,
                 kind=kind,
                 shown=shown,
                 nargs="?" if kind.is_switch else None,
                 const=True if kind.is_switch else None,
                 metavar=metavar or kind.metavar or name.rpartition(".")[2].upper(),
-                help=_plain(help) if seen else SUPPRESS,
+                help=_escaped(help) if seen else argparse.SUPPRESS,
             )
 
     def files(self, name: str, help: str) -> None:
-        """``--name FILE``, as often as one likes."""
+        """``--name FILE``, which may be given several times."""
         self.defaults[name] = []
         self._options.append(f"--{name}")
         self._group(_GENERAL).add_argument(
-            f"--{name}", action="append", metavar="FILE", help=_plain(help)
+            f"--{name}", action="append", metavar="FILE", help=_escaped(help)
         )
 
     def flag(self, name: str, help: str) -> None:
-        """``--name`` alone; a file cannot set it."""
+        """``--name`` without a value. It has no kind, so a configuration file cannot set it."""
         dest = name.replace("-", "_")
         self.defaults[dest] = False
         self._options.append(f"--{name}")
-        self._alone.add(f"--{name}")
+        self._valueless.add(f"--{name}")
         self._group(_GENERAL).add_argument(
-            f"--{name}", dest=dest, action="store_true", help=_plain(help)
+            f"--{name}", dest=dest, action="store_true", help=_escaped(help)
         )
 
     def version(self, text: str) -> None:
-        """``--version``."""
+        """``--version``, which prints the text and exits."""
         self._options.append("--version")
-        self._alone.add("--version")
+        self._valueless.add("--version")
         self._group(_GENERAL).add_argument(
             "--version", action="version", version=text, help="print the version and exit"
         )
 
     def commands(self, lines: Mapping[str, str]) -> None:
-        """The commands with a line on each, for the help: each has a parser of its own."""
+        """List the commands in the help, each with its line; they are parsed elsewhere."""
         listed = self._parser.add_subparsers(title="commands", metavar="COMMAND")
         for name, line in lines.items():
-            listed.add_parser(name, help=_plain(line), add_help=False)
+            listed.add_parser(name, help=_escaped(line), add_help=False)
 
     def given(self, words: Sequence[str]) -> dict[str, Any]:
-        """The values of the options that stand in ``words``.
+        """The values of those options that stand in ``words``, without any defaults.
 
         Raises:
-            ValueError: an unknown option, a value that is none, or one that is missing.
+            ValueError: for an unknown option, and for an invalid or missing value.
         """
         try:
             found, unknown = self._parser.parse_known_args(list(words))
-        except ArgumentError as error:
-            option = str(error.argument_name).rpartition("/")[2]  # of -h/--help the second
-            raise ValueError(self._about_value(option, words)) from error
+        except argparse.ArgumentError as error:
+            option = str(error.argument_name).rpartition("/")[2]  # "-h/--help": the long one
+            raise ValueError(self._value_mistake(option, words)) from error
         if unknown:
-            raise ValueError(self._unknown(unknown[0]))
+            raise ValueError(self._unknown_word(unknown[0]))
         values = vars(found)
         for name, metavar in self._positionals.items():
             if name not in values:
@@ -183,50 +178,59 @@ class Parser:
                 )
         return values
 
-    def complete(self, words: Sequence[str]) -> Namespace:
-        """The values of all options: of those that are not given the defaults."""
-        return Namespace(**{**self.defaults, **self.given(words)})
+    def complete(self, words: Sequence[str]) -> argparse.Namespace:
+        """The values of all options: those given in ``words``, and the defaults of the others."""
+        return argparse.Namespace(**{**self.defaults, **self.given(words)})
 
-    def _about_value(self, option: str, words: Sequence[str]) -> str:
-        """What is wrong where a value is missing, or is one too many."""
-        if option in self._alone:
+    def _value_mistake(self, option: str, words: Sequence[str]) -> str:
+        """The message for an option without its value, or with a value that it does not take."""
+        if option in self._valueless:
             return f"{option} takes no value"
         following = dict(pairwise(words)).get(option, "")
         if following.startswith("-") and not following.startswith("--"):
             return f"{option} needs a value; write {option}={following} if that is one"
         return f"{option} needs a value"
 
-    def _unknown(self, word: str) -> str:
+    def _unknown_word(self, word: str) -> str:
         if word.startswith("-"):
             return self.nearest("option", word.partition("=")[0])
-        return f"{word!r} belongs to no option: {self._all()}"
+        return f"{word!r} belongs to no option: {self._help_hint()}"
 
     def nearest(self, what: str, name: str, *, dashes: bool = True) -> str:
-        """An unknown option, and the known ones that are nearest to it."""
-        known = self._options if dashes else [option[2:] for option in self._options]
-        return nearest(what, name, known, self._all())
+        """The message for an unknown option; it suggests similar ones.
 
-    def _all(self) -> str:
+        ``dashes`` is False where options are written without them: in a configuration file.
+        """
+        known = self._options if dashes else [option[2:] for option in self._options]
+        return nearest(what, name, known, self._help_hint())
+
+    def _help_hint(self) -> str:
         return f"softprior {self.command} --help".replace("  ", " ") + " lists them all"
 
 
 def nearest(what: str, name: str, known: Iterable[str], hint: str) -> str:
-    """An unknown name, and the three known ones that are nearest to it."""
-    bare = {option.lstrip("-"): option for option in known}  # all begin alike
+    """The message for an unknown name; it suggests up to three similar ones.
+
+    ``what`` is what the name names, such as "option"; ``hint`` ends the message.
+    """
+    bare = {option.lstrip("-"): option for option in known}  # dashes would make all similar
     near = difflib.get_close_matches(name.lstrip("-"), bare, n=3) or list(bare)[:3]
     wanted = " or ".join(repr(bare[option]) for option in near)
     return f"unknown {what} {name!r}: did you mean {wanted}? {hint}"
 
 
-class _Argparse(ArgumentParser):
-    """Of every mistake that it would end the program for, a ValueError."""
+class _RaisingParser(argparse.ArgumentParser):
+    """An argparse parser that raises ValueError where argparse would end the program."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
 
 
-class _Read(Action):
-    """Reads a value by its kind, so that the message is ours and not the parser's."""
+class _StoreValue(argparse.Action):
+    """Reads a value by its kind and stores it.
+
+    An action, and not argparse's ``type=``: argparse would replace the kind's own message.
+    """
 
     def __init__(self, *, kind: Kind, shown: str, **options: Any) -> None:
         super().__init__(**options)
@@ -241,13 +245,13 @@ class _Read(Action):
         setattr(namespace, self.dest, read)
 
 
-def _plain(text: str) -> str:
-    """A text for argparse, to which % is the beginning of a format."""
+def _escaped(text: str) -> str:
+    """A help text as argparse wants it, where % begins a format; single backquotes for double."""
     return text.replace("``", "`").replace("%", "%%")
 
 
 def _wrapped(text: str) -> str:
-    """Paragraphs as wide as the terminal; blocks with indented lines stay as they are."""
+    """Paragraphs as wide as the terminal; those with indented lines stay as they are."""
     width = shutil.get_terminal_size().columns - 2
     blocks = text.strip().split("\n\n")
     return "\n\n".join(b if "\n  " in b else fill(" ".join(b.split()), width) for b in blocks)

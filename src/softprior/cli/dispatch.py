@@ -19,7 +19,7 @@ COMMANDS = {
     ),
     "fit": ("fit", "Train one run, or a chain of generations."),
     "study": ("study", "Run a study and write its report."),
-    "report": ("report", "Write the report of each folder again, from the runs that are in it."),
+    "report": ("report", "Write the report of a folder again, from its finished runs."),
     "diagnose": (
         "diagnose",
         "How confident, diverse and calibrated is a model? All diagnostics, from a file.",
@@ -27,7 +27,7 @@ COMMANDS = {
 }
 
 EXAMPLES = """examples:
-  softprior study smoothing                   five methods at the same smoothing
+  softprior study smoothing                   six methods at the same average smoothing
   softprior fit --prior beta --prior.a 3 --teacher ema
   softprior diagnose predictions.npz          how confident, diverse and calibrated a model is
 

@@ -1,8 +1,9 @@
 """Train one run, or a chain of generations.
 
-Every field of a recipe is an option. --preset sets those of the paper, or of a desk; --config takes
-them from a YAML or JSON file (such as the recipe.json of a finished run); options win. A finished
-run is not repeated, and one that was stopped goes on from its last checkpoint.
+Every field of a recipe is an option. --preset sets the options of a run of the paper, or of a small
+run (desk); --config reads options from a YAML or JSON file (such as the recipe.json of a finished
+run). Options on the command line win over both. A finished run is not repeated, and one that was
+stopped continues from its last checkpoint.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""Write the report of each folder again, from the runs that are in it.
+"""Write the report of a folder again, from its finished runs.
 
-A folder of studies gets its studies; a folder with single runs, a table of them.
+For a folder with studies the report shows these studies; for a folder with single runs, a table of
+the runs.
 
 Beside report.html and results.json, --formats writes results.md with figures/ (PNG, SVG, PDF),
-tables.tex and numbers.csv. --markdown writes the Markdown into a document's place, and --update
-writes a table again where a document has it marked:
+tables.tex and numbers.csv. --markdown writes the Markdown as a document of your own; --update
+replaces the tables in a document that stand between two marks (here the study smoothing's table
+levels_best; results.json has the names):
 
   <!-- softprior: smoothing/levels_best -->
   <!-- end -->
@@ -28,14 +30,14 @@ def options(words: Sequence[str]) -> Namespace:
     parser.option(
         "formats",
         _kinds.of(str | None),
-        "write these too: markdown, latex, csv, with commas between; a file of them that "
-        "is in the folder is always written again",
+        "also write these: markdown, latex, csv, separated by commas; formats that are already in "
+        "the folder are always written again",
         metavar="NAMES",
     )
     parser.option(
         "markdown",
         _kinds.of(Path | None),
-        "write the Markdown to FILE, its figures into figures/ beside it",
+        "write the Markdown to FILE, and its figures into figures/ beside FILE",
         metavar="FILE",
     )
     parser.option(

@@ -1,7 +1,7 @@
 """Run a study and write its report.
 
-Runs that are finished are reused, so a study that was stopped goes on where it was. The result
-is a table here, results.json, and one self-contained report.html in OUT.
+Finished runs are reused, so a study that was stopped continues where it stopped. The result is
+printed here, and written to OUT: results.json, and report.html, one file that needs no other.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def options(words: Sequence[str]) -> Namespace:
     parser.option(
         "precision",
         _kinds.one_of("auto", "fp32", "bf16"),
-        "of networks on --dataset; auto: bf16 where the machine multiplies it itself",
+        "of networks on --dataset; auto: bf16 where the hardware supports it natively",
         default="auto",
     )
     parser.option("out", _kinds.PATH, "folder for the results", default=Path("results"))

@@ -23,11 +23,11 @@ Differences: TypeAlias = Mapping[str, Difference]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a claim's evidence comes to.
+    """Whether the evidence supports a claim.
 
     Attributes:
         outcome: in words.
-        more: what would be enough, where it cannot be told.
+        more: what would be enough, where we cannot tell.
     """
 
     outcome: Outcome
@@ -126,7 +126,8 @@ def claim(
 
     Args:
         text: the statement.
-        differences: by the name that the evidence gives each.
+        differences: by the name that the evidence gives each. A single one needs no name: its
+            numbers stand alone behind the statement.
         direction: "higher" where each is claimed to be above zero.
         column: of the score: points for percent, else its own unit.
         answers: as in :class:`Claim`.
@@ -135,7 +136,11 @@ def claim(
         raise ValueError(f"claim {text!r} has no differences to decide it, wanted at least one")
     verdict = decide(differences, direction, column)
     level = simultaneous(differences) if verdict.outcome == "does not hold" else LEVEL
-    brief = "; ".join(measured(name, d, column, level) for name, d in differences.items())
+    names = differences if len(differences) > 1 else [""]  # one stands behind the statement
+    brief = "; ".join(
+        measured(name, d, column, level)
+        for name, d in zip(names, differences.values(), strict=True)
+    )
     return Claim(
         text=text,
         verdict=verdict,
@@ -149,11 +154,11 @@ def measured(name: str, d: Difference, column: Column, level: float = LEVEL) -> 
     """A difference with its interval, in a sentence.
 
     >>> measured("Beta", Difference(0.011, 5, 0.002, 4.0), Column(name="Accuracy", percent=True))
-    'Beta +1.1 [+0.545, +1.66] points'
+    'Beta +1.1 points [+0.545, +1.66]'
     """
     low, high = d.bounds(level)
     interval = "" if math.isnan(low) else f" [{column.shown(low)}, {column.shown(high)}]"
-    return f"{name} {column.shown(d.mean)}{interval}{column.gap_unit}"
+    return f"{name} {column.shown(d.mean)}{column.gap_unit}{interval}".strip()
 
 
 def claim_everywhere(
@@ -164,15 +169,15 @@ def claim_everywhere(
     places: str,
     answers: tuple[str, ...] = (),
 ) -> Claim:
-    """A claim that the differences of every method go in one direction in every place.
+    """A claim that the differences of every method go in one direction under every condition.
 
     Decided as any claim, over all comparisons together. The evidence is summarised per method.
 
     Args:
         text: the statement.
-        differences: by method, and then by place.
+        differences: by method, and then by condition.
         direction, column, answers: as in :func:`claim`.
-        places: what the places are, such as "amounts".
+        places: what the conditions are called, such as "amounts".
     """
     flat = {f"{name}, {place}": d for name, of in differences.items() for place, d in of.items()}
     verdict = decide(flat, direction, column)
@@ -181,9 +186,9 @@ def claim_everywhere(
     for name, of in differences.items():
         means, signs = [d.mean for d in of.values()], [d.sign(level) for d in of.values()]
         parts.append(
-            f"{name} {column.shown(min(means))} to {column.shown(max(means))}{column.gap_unit}, "
-            f"clearly higher in {signs.count(1)} and lower in {signs.count(-1)} of {len(of)} "
-            f"{places}"
+            f"{name} {column.shown(min(means))} to {column.shown(max(means))}{column.gap_unit} "
+            f"({len(of)} {places}: clearly higher in {signs.count(1)}, clearly lower in "
+            f"{signs.count(-1)})"
         )
     evidence = "; ".join(parts)
     return Claim(

@@ -52,8 +52,14 @@ class Comparison:
 
     @property
     def about(self) -> str:
-        """What was measured, for captions: of every score the part of the data and the epoch."""
-        return " ".join(dict.fromkeys(c.about for c in self.columns.values() if c.about))
+        """For captions: which part of the data and which epoch the scores are of."""
+        names: dict[str, list[str]] = {}
+        for column in self.columns.values():
+            if column.about:
+                names.setdefault(column.about, []).append(column.name)
+        if len(names) < 2:
+            return next(iter(names), "")
+        return " ".join(f"{', '.join(of)}: {a[:1].lower()}{a[1:]}" for a, of in names.items())
 
     @property
     def covered(self) -> str:
@@ -315,8 +321,8 @@ def own_partner(reference: Reference) -> Callable[[Method], Method]:
 
 LEVELS = "Mean ± standard deviation over seeds."
 PAIRED = (
-    "Mean paired difference over seeds (same split, order and initialisation) with its 95 % "
-    "interval."
+    "Mean difference over seeds with its 95 % interval; the two runs of a seed have the same "
+    "split, order of samples and initialisation."
 )
 
 

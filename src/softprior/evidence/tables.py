@@ -1,4 +1,8 @@
-"""Tables: numbers over seeds, and what stands above them. Nothing here draws or prints."""
+"""Tables of scores: their cells, columns and captions. Nothing here draws or prints.
+
+A cell is a text, a number, a mean over seeds (:class:`Measured`), or a mean difference between two
+methods over seeds (:class:`Difference`).
+"""
 
 from __future__ import annotations
 
@@ -36,17 +40,18 @@ Cell: TypeAlias = str | int | float | Measured | Difference
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """A column of a table, and the axis of a figure that shows the same score.
+    """How a score is shown: as a column of a table, or as the axis of a figure.
 
     Attributes:
-        name: its heading.
-        digits: how many its numbers show.
+        name: heading of the column.
+        digits: number of decimals.
         percent: show fractions × 100; results.json always holds the fractions.
-        better: which end of it is good.
-        margin: a difference below which nobody would choose by it; None: not agreed on.
-        unit: of its numbers, such as nats; percent has its own.
-        notes: how it is measured, in sentences for the caption.
-        about: on what: which part of the data, which epoch; a sentence for the caption.
+        better: whether high or low values are good; None where neither is.
+        margin: a difference too small to choose a method by; None where none was agreed on.
+        unit: of the numbers, such as nats; of percentages only where differences have another
+            unit than points.
+        notes: sentences for the caption: how the score is computed.
+        about: a sentence for the caption: which part of the data and which epoch it is of.
     """
 
     name: str
@@ -58,13 +63,13 @@ class Column:
     notes: tuple[str, ...] = ()
     about: str = ""
 
-    def named(self, name: str) -> Column:
-        """The same under another heading."""
+    def with_name(self, name: str) -> Column:
+        """The same column under another heading."""
         return replace(self, name=name)
 
     @property
     def factor(self) -> int:
-        """What its numbers are multiplied with before they are shown."""
+        """The factor by which its numbers are multiplied before they are shown."""
         return 100 if self.percent else 1
 
     def shown(self, value: float, *, signed: bool = True) -> str:
@@ -79,18 +84,21 @@ class Column:
 
     @property
     def axis(self) -> str:
-        """Name and unit, for an axis."""
+        """Label of an axis that shows the score: name and unit."""
         return _with_unit(self.name, "%" if self.percent else self.unit)
 
     @property
     def gap_axis(self) -> str:
-        """The same for differences: those of percent are in points."""
+        """Label of an axis that shows differences of the score: percentages differ by points."""
         return _with_unit(f"Δ {self.name}", self.gap_unit.strip())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """Rows of cells under columns; the first column names the row."""
+    """Rows of cells under columns; the first cell of a row is its name.
+
+    ``key`` identifies the table within its study: in results.json, in file names and links.
+    """
 
     key: str
     title: str
@@ -104,5 +112,5 @@ def _with_unit(name: str, unit: str) -> str:
 
 
 def notes(columns: Sequence[Column]) -> str:
-    """How the columns are measured, each sentence once, for a caption."""
+    """The notes of all columns for one caption, each sentence once."""
     return " ".join(dict.fromkeys(note for column in columns for note in column.notes))

@@ -182,7 +182,7 @@ def _facts(runs: Sequence[Run]) -> dict[str, str]:
         "Threads": _distinct(f"{m['threads']} per run" for m in made),
         "Selected epoch": selected(runs),
         "Finished": _span([m["finished"] for m in made]),
-        "Training": f"{len(everything)} runs, {seconds:.0f} s of training in sum",
+        "Training": f"{len(everything)} runs, {seconds:.0f} s of training in total",
     }
 
 

@@ -1,4 +1,4 @@
-"""What became of a run, and of a chain of generations, in tables."""
+"""Report sections of runs that belong to no study: one run, or a chain of generations."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from softprior.training import Run, ensemble
 
 
 def run_scores(run: Run) -> Section:
-    """Every diagnostic on the test set, best and last epoch."""
-    best, last = (diagnostics.diagnose(*run.predictions("test", e)) for e in ("best", "last"))
+    """A table of every diagnostic on the test set, of the run's best and of its last epoch."""
+    best = diagnostics.diagnose(*run.predictions("test", "best"))
+    last = diagnostics.diagnose(*run.predictions("test", "last"))
     table = Table(
         key="scores",
         title="Test set",
         caption=f"Best epoch by validation accuracy: {run.outcome['best_epoch']} of "
-        f"{run.recipe.epochs}. Fractions; entropies in nats; the temperature is fitted on the "
-        "test set itself here.",
+        f"{run.recipe.epochs}. Accuracies and errors are fractions, entropies are in nats. The "
+        "temperature is fitted on the test set itself.",
         columns=(
             Column(name="Diagnostic"),
             Column(name="Best epoch", digits=4),
@@ -34,27 +35,27 @@ def run_scores(run: Run) -> Section:
 
 
 def chain_scores(runs: Sequence[Run]) -> Section:
-    """A row for each generation, and beside it the ensemble of all generations up to it."""
+    """A table with a row for each generation: its scores, and the ensemble's up to it."""
     table = Table(
         key="generations",
         title="Each generation",
         caption=f"Of {selected(runs)}. Accuracy, NLL and ECE (20 bins) on the test set; predictive "
-        "uncertainty and confidence diversity, in nats, on the training set. An ensemble is the "
-        "mean of the probabilities of all generations up to this one.",
+        "uncertainty and confidence diversity, in nats, on the training set. The ensemble predicts "
+        "the mean of the probabilities of all generations up to this one.",
         columns=(
             Column(name="Generation"),
-            *_columns(),
+            *_score_columns(),
             Column(name="Uncertainty", digits=4),
             Column(name="Diversity"),
-            *_columns("Ensemble "),
+            *_score_columns("Ensemble "),
         ),
         rows=[
             (
                 str(k),
-                *_test(*run.predictions("test")),
+                *_test_scores(*run.predictions("test")),
                 diagnostics.predictive_uncertainty(*run.predictions("train")),
                 diagnostics.confidence_diversity(*run.predictions("train")),
-                *_test(*ensemble(runs[:k], "test")),
+                *_test_scores(*ensemble(runs[:k], "test")),
             )
             for k, run in enumerate(runs, 1)
         ],
@@ -62,15 +63,15 @@ def chain_scores(runs: Sequence[Run]) -> Section:
     return _section(runs[-1], f"{len(runs)} generations", table)
 
 
-def _columns(whose: str = "") -> tuple[Column, ...]:
+def _score_columns(prefix: str = "") -> tuple[Column, ...]:
     return (
-        Column(name=f"{whose}accuracy".capitalize(), percent=True, better="high"),
-        Column(name=f"{whose}NLL", digits=4, better="low"),
-        Column(name=f"{whose}ECE", percent=True, better="low"),
+        Column(name=f"{prefix}accuracy".capitalize(), percent=True, better="high"),
+        Column(name=f"{prefix}NLL", digits=4, better="low"),
+        Column(name=f"{prefix}ECE", percent=True, better="low"),
     )
 
 
-def _test(logits: Tensor, labels: Tensor) -> tuple[float, float, float]:
+def _test_scores(logits: Tensor, labels: Tensor) -> tuple[float, float, float]:
     return (
         diagnostics.accuracy(logits, labels),
         diagnostics.nll(logits, labels),
@@ -78,10 +79,11 @@ def _test(logits: Tensor, labels: Tensor) -> tuple[float, float, float]:
     )
 
 
-def _section(run: Run, what: str, table: Table) -> Section:
+def _section(run: Run, name: str, table: Table) -> Section:
+    """The table as a section; scale, seeds and command are empty, as only studies have them."""
     return Section(
         name=run.recipe.digest,
-        title=f"{run.recipe.dataset}, {run.recipe.model}, {what}",
+        title=f"{run.recipe.dataset}, {run.recipe.model}, {name}",
         scale="",
         seeds=0,
         command="",

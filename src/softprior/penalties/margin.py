@@ -13,7 +13,7 @@ from softprior.penalties.base import Penalty
 
 @dataclass(frozen=True)
 class MarginPenalty(Penalty):
-    """Costs what a logit is further than a margin below the largest.
+    """Penalises every logit that is more than a margin below the largest one.
 
         penalty = weight · (1/K) Σ_c max(0, max_j f_j - f_c - margin)
 

@@ -17,7 +17,7 @@ from softprior.recent import Recent
 
 @dataclass(frozen=True)
 class BetaPrior(Prior):
-    """Random confidence, handed out in order of confidence: Beta smoothing.
+    """Random true-class targets, assigned in order of confidence: Beta smoothing.
 
         b_1 ≤ … ≤ b_m drawn from Beta(a, 1); the r-th least confident sample gets b_r:
         counts_c = strength · b          on the label,

@@ -16,7 +16,7 @@ from softprior.priors.base import Prior
 
 @dataclass(frozen=True)
 class PSKDPrior(Prior):
-    """The label makes way for a teacher as training goes on (PS-KD).
+    """The teacher's weight grows during training, the label's weight falls (PS-KD).
 
         target = (1 - w_t) · onehot(y) + w_t · softmax(teacher_logits)
         w_t = strength · t / epochs

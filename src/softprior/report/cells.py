@@ -12,13 +12,15 @@ from softprior.evidence.tables import Cell, Column, Measured, Table
 
 MISSING = "–"
 NOTATION = (
-    "“a ± b”: mean and sample standard deviation over seeds. “a [b, c]”: mean paired difference "
-    "and its 95 % interval, over other seeds and, on a test set, other images; it is called "
-    "better, worse or different only where the interval excludes zero, which chance alone brings "
-    "about in one comparison of twenty. A claim holds (✓) where every interval is on its side; it "
-    "does not hold (✗) where one is on the other side, by intervals that all hold at once; there "
-    "is no difference (=) where all are shown to be too small to matter; else it cannot be told "
-    "(?)."
+    "“a ± b”: mean and sample standard deviation over seeds. “a [b, c]”: mean difference between "
+    "the two runs of each seed, and its 95 % interval, which covers other seeds and, on a test "
+    "set, other images. It is marked “better”, “worse” or “differs” only where the interval "
+    "excludes zero; by chance alone this happens in one comparison of twenty. A claim holds (✓) "
+    "where all of its intervals are on the claimed side. It does not hold (✗) where one is on the "
+    "other side, by intervals wide enough to be right all at once in 95 % of cases. There is no "
+    "difference (=) where all are shown to be smaller than what was agreed on beforehand as too "
+    "small to matter: 0.5 points of accuracy, 0.02 nats, 1 point of ECE. Otherwise we cannot tell "
+    "(?), and the claim says how many seeds would be enough."
 )
 _ARROWS = {"high": "↑", "low": "↓"}
 

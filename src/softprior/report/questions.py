@@ -8,26 +8,28 @@ from typing import NamedTuple
 from softprior.evidence.claims import Claim, Outcome
 from softprior.report.results import Section
 
-# In our words. A claim names those that it answers.
+# The questions in our words. A claim names those that it helps to answer.
 QUESTIONS = {
     "RQ1": "Why does a student get better than its teacher: do predictive uncertainty and "
-    "confidence diversity grow over the generations, and does accuracy go with them?",
+    "confidence diversity grow over the generations, and does accuracy grow with them?",
     "RQ2": "Are self-distillation and label smoothing one objective, with different priors?",
     "RQ3": "Is smoothing that is specific to the instance better than uniform smoothing of the "
     "same amount?",
-    "RQ4": "Does Beta smoothing have that without a teacher, and is it better calibrated?",
+    "RQ4": "Does Beta smoothing have the same benefit without a teacher, and is it better "
+    "calibrated?",
     "RQ5": "What does the temperature of a teacher change: the amount of smoothing, or its "
     "diversity?",
 }
 _OPENINGS: dict[Outcome, str] = {
     "holds": "",
-    "does not hold": "Not so: ",
-    "cannot tell": "Not clear whether ",
+    "does not hold": "Does not hold: ",
+    "no difference": "No difference that matters: ",
+    "cannot tell": "Cannot tell whether ",
 }
 
 
 class Answer(NamedTuple):
-    """A question, and for each section with claims that answer it one sentence."""
+    """A question, and the sentences of each section that has claims about it."""
 
     name: str
     question: str
@@ -35,7 +37,7 @@ class Answer(NamedTuple):
 
 
 def answers(sections: Sequence[Section]) -> list[Answer]:
-    """The questions that the claims of these sections answer; none where there are no such."""
+    """The questions that some claim of these sections is about, with the answers."""
     found = []
     for name, question in QUESTIONS.items():
         answering = [(s, [c for c in s.claims if name in c.answers]) for s in sections]
@@ -46,7 +48,7 @@ def answers(sections: Sequence[Section]) -> list[Answer]:
 
 
 def sentence(claims: Sequence[Claim]) -> str:
-    """How the claims came out, and by which numbers: those that hold first.
+    """The claims with their verdicts and numbers; those that hold first.
 
     >>> from softprior.evidence import Verdict
     >>> works = Claim(text="It works.", verdict=Verdict("holds"), evidence="+1 [0, 2] (seeds: 5)")
@@ -62,15 +64,16 @@ def sentence(claims: Sequence[Claim]) -> str:
 
 
 def _after(opening: str, text: str) -> str:
-    """A claim's text without its full stop: as it stands, or behind an opening."""
+    """A claim's text without its full stop, after the opening of its verdict if there is one."""
     return opening + _continued(text) if opening else text.removesuffix(".")
 
 
 def _continued(text: str) -> str:
     """A claim's text in the middle of a sentence; a name in capitals stays one.
 
-    >>> _continued("NLL falls."), _continued("Accuracy rises.")
-    ('NLL falls', 'accuracy rises')
+    >>> _continued("NLL falls."), _continued("Accuracy rises."), _continued("A gain is seen.")
+    ('NLL falls', 'accuracy rises', 'a gain is seen')
     """
     text = text.removesuffix(".")
-    return text if text[:2].isupper() or text.startswith("Beta") else text[:1].lower() + text[1:]
+    name = text[:2].isupper() and not text.startswith("A ")  # an article is no name
+    return text if name or text.startswith("Beta") else text[:1].lower() + text[1:]

@@ -13,10 +13,15 @@ from rich.text import Text
 
 from softprior.evidence.claims import Claim
 from softprior.evidence.tables import Table
-from softprior.report.cells import heading, note, numeric, read
+from softprior.report.cells import NOTATION, heading, note, numeric, read
 from softprior.report.results import Section
 
-_STYLES = {"holds": "green", "does not hold": "red", "cannot tell": "yellow"}
+_STYLES = {
+    "holds": "green",
+    "does not hold": "red",
+    "no difference": "cyan",
+    "cannot tell": "yellow",
+}
 _MARKS = {"better": "green", "worse": "red", "differs": "bold"}
 _GAP = 2  # blanks between two columns: one is rich's divider
 _WIDEST_NAME = 30
@@ -24,7 +29,10 @@ _PROSE = 36  # a column of text is given at least this much, and what is left ov
 
 
 def show(sections: Sequence[Section], console: Console) -> None:
-    """Print each section: verdicts first, then tables; figures are on the page."""
+    """Print each section: verdicts first, then tables; figures are on the page.
+
+    After the last section stands what the numbers beside the verdicts mean.
+    """
     for section in sections:
         _line(console, section.title, "bold")
         line = [f"scale {section.scale}"] if section.scale else []
@@ -39,6 +47,8 @@ def show(sections: Sequence[Section], console: Console) -> None:
             if isinstance(item, Table):
                 _table(console, item)
         _line(console)
+    if any(section.claims for section in sections):
+        _line(console, f"{NOTATION}\n", "dim")
 
 
 def _line(console: Console, text: str = "", style: str = "") -> None:

@@ -1,11 +1,11 @@
-"""Half the training images at equal steps: who needs them most?
+"""Half the training images, the same number of steps: which method loses the most?
 
-Claim: half the images cost every method accuracy, and the regularisers less than cross-entropy.
-Paper: not in it; the methods and the amount of smoothing are those of its main table.
+Claim: with half the images every method is less accurate, and the regularisers lose less than
+    cross-entropy.
+Paper: not in it; the methods and the amount of smoothing are those of the paper's main table.
 Run: softprior study halves
-Cost: 140 runs at desk scale, 2 min 39 s of training in sum on one core of an AMD EPYC.
-Expected: on digits half the images cost one or two points; that regularisers lose less cannot be
-    seen.
+Cost: 140 runs at desk scale, 2 min 39 s of training in total on one core of an AMD EPYC.
+Expected: on digits every method loses one or two points; regularisers do not clearly lose less.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
         "differences",
         "Half of the images minus all of them",
         whole,
-        note="The half is among the whole; the validation set is smaller by as much.",
+        note="The half is a subset of all images; the validation set is halved, too.",
     )
     yield curves(
         "curves",
@@ -76,13 +76,14 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
             found.panel(score, "share", "Training images, %", x=lambda share: 100 * share)
             for score in ("accuracy", "nll", "ece")
         ],
-        caption=f"{found.about} Mean over seeds, equal steps. ECE: 20 equal-width bins.",
+        caption=f"{found.about} Mean over seeds, the same number of steps. ECE: 20 equal-width "
+        "bins.",
         alt="Accuracy, NLL and ECE of each method on half of the images and on all of them.",
         size=(8.8, 2.8),
     )
     yield forest(
         "costs",
-        "What half the images cost",
+        "What each method loses with half the images",
         found,
         {"half minus all": (whole, halves)},
         ("accuracy", "ece", "scaled_nll"),
@@ -99,13 +100,13 @@ def _claims(found: Comparison) -> Iterable[Claim]:
     costs = found.relative_to(whole).only(halves)
     ce = costs.the(family="none")
     yield found.claim_gaps(
-        "Half the images cost every method accuracy.",
+        "With half the images every method is less accurate.",
         {m.label: found.gap(m, whole(m), "accuracy") for m in halves},
         "accuracy",
         "lower",
     )
     yield costs.claim(
-        f"They cost every regulariser less than {ce.label}.",
+        f"With half the images every regulariser loses less accuracy than {ce.label}.",
         costs.without(ce),
         ce,
         "accuracy",

@@ -1,11 +1,11 @@
 """Does it matter that each sample has a soft target of its own?
 
-Claim: at the same average smoothing, teacher probabilities that belong to their sample make a
-    better student than the same ones permuted or averaged, and Beta smoothing in the order of
-    confidence than in random or reversed order.
+Claim: at the same average smoothing, self-distillation is better with each sample's own teacher
+    probabilities than with permuted or averaged ones, and Beta smoothing is better when it ranks
+    the samples by confidence than in random or reversed order.
 Paper: RQ3, ablations (there CIFAR-100, CUB-200 and Tiny-ImageNet; here digits, or any data set).
 Run: softprior study instance
-Cost: 120 runs at desk scale, 1 min 46 s of training in sum on one core of an AMD EPYC; on 20
+Cost: 120 runs at desk scale, 1 min 46 s of training in total on one core of an AMD EPYC; on 20
     classes of Tiny-ImageNet with 5 seeds 60 runs, 60 min 51 s.
 Expected: on digits the controls win: permuted or averaged targets and the reversed order are more
     accurate by about a point; on Tiny-ImageNet the order of confidence beats the reversed one.
@@ -39,7 +39,7 @@ TARGETS: tuple[Literal["stored", "permuted", "class mean", "overall mean"], ...]
 
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
-    """Cross-entropy, the teacher, four kinds of targets, six of Beta smoothing, for each seed."""
+    """For each seed: cross-entropy, the teacher, four kinds of targets, six of Beta smoothing."""
     for seed in range(scale.seeds):
         base = shared.base(scale, seed)
         distilled, ranked = shared.distilled(base), shared.beta(base, EMA())
@@ -51,7 +51,7 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
         yield shared.beta(base, Memory())
         yield own
         yield _with(ranked, draw="quantile")
-        # Nobody's confidence is asked for: an average of the weights would be kept for nothing.
+        # A random order uses no confidence, so an average of the weights would be of no use.
         yield _with(own, order="random")
         yield _with(ranked, order="reversed")
 
@@ -66,7 +66,7 @@ def _beta(recipe: Recipe) -> BetaPrior:
 
 
 def variant(recipe: Recipe) -> Method:
-    """The method, with the fact whether it is a control: what was taken away from it."""
+    """The method, with the fact ``control``: whether its targets or its order were changed."""
     found = method(recipe)
     if found["family"] == "beta":
         return found.but(control=_beta(recipe).order != "intact")
@@ -74,7 +74,7 @@ def variant(recipe: Recipe) -> Method:
 
 
 def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
-    """Verdicts, levels, differences to the intact variant, and what was in the targets."""
+    """Verdicts, scores, differences to the unchanged variant, and statistics of the targets."""
     students, teachers = split_teachers(runs)
     groups = by_method(students, variant)
     found = compare(groups)
@@ -83,7 +83,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     controls = found.where(family="beta", control=True)
 
     def claim(text: str, ours: Method, others: Sequence[Method], score: str) -> Claim:
-        gaps = {f"over {m.label}": found.gap(ours, m, score) for m in others}
+        gaps = {f"against {m.label}": found.gap(ours, m, score) for m in others}
         higher = score == "accuracy"
         answers = ("RQ3",) if higher else ()
         return found.claim_gaps(text, gaps, score, "higher" if higher else "lower", answers)
@@ -99,13 +99,13 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
         *(intact, targets, "scaled_nll"),
     )
     yield claim(
-        f"{ranked.label} is more accurate in the order of confidence than in random or reversed "
-        "order.",
+        f"{ranked.label} is more accurate when it ranks the samples by confidence than in random "
+        "or reversed order.",
         *(ranked, controls, "accuracy"),
     )
     yield claim(
-        f"After temperature scaling, {ranked.label} has a lower NLL in the order of confidence "
-        "than in random or reversed order.",
+        f"After temperature scaling, {ranked.label} has a lower NLL when it ranks the samples by "
+        "confidence than in random or reversed order.",
         *(ranked, controls, "scaled_nll"),
     )
     yield found.levels("levels", "Every variant at the same average smoothing")
@@ -128,7 +128,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
 
 
 def _targets(groups: Mapping[Method, Sequence[Run]], teachers: Mapping[Recipe, Run]) -> Table:
-    """What was held equal, and what differs, in the target of the true class."""
+    """The target of the true class: its mean, which is equal for all, its spread, its order."""
     rows: list[tuple[Cell, ...]] = []
     own: list[Tensor] = []
     for name, runs in groups.items():
@@ -150,10 +150,11 @@ def _targets(groups: Mapping[Method, Sequence[Run]], teachers: Mapping[Recipe, R
     return Table(
         key="targets",
         title="The soft label's entry for the true class",
-        caption="Over the training set: its mean, which is held equal; its standard deviation "
-        "over samples; and how it correlates with that of the sample's own targets (Pearson; "
-        "–: no spread, or another for each draw). Self-distillation: from the teacher's "
-        "predictions, mean ± standard deviation over seeds. Beta smoothing: expected, by formula.",
+        caption="Mean over the training set (equal by design), standard deviation over its samples "
+        "(spread), and Pearson's correlation with the entry in the sample's own, unchanged target "
+        "(–: the entry has no spread, or is drawn anew each time). Self-distillation: from the "
+        "teacher's predictions, mean ± standard deviation over seeds. Beta smoothing: expected "
+        "values by formula.",
         columns=(
             Column(name="Method"),
             Column(name="Mean", digits=3),
@@ -174,7 +175,7 @@ def _beta_moments(prior: BetaPrior, label_weight: float) -> tuple[float, float]:
 
 
 def _correlation(x: Tensor, y: Tensor) -> float:
-    """Pearson's; NaN where one of the two has no spread (that of rounding is none)."""
+    """Pearson's; NaN where one of the two has no spread but that of rounding."""
     if min(x.std().item(), y.std().item()) < 1e-6:
         return math.nan
     return torch.corrcoef(torch.stack([x, y]))[0, 1].item()

@@ -1,14 +1,15 @@
 """The weights of self-distillation: the label's, each sample's, and the student's temperature.
 
-Claim: at the same average smoothing a student is more accurate with teacher probabilities beside
-    its label than with them alone, and with MAP weights than without; and a temperature on the
-    student's logits costs calibration.
+Claim: at the same average smoothing a student is more accurate with its label and teacher
+    probabilities than with the probabilities alone, and with MAP weights (which let samples count
+    for more where the teacher is unsure) than without; and a temperature on the student's logits
+    makes calibration worse.
 Paper: amortized MAP view (the weights ω) and ablations (the student's temperature); the label's
     weight at equal smoothing is ours.
 Run: softprior study weights
-Cost: 120 runs at desk scale, 1 min 48 s of training in sum on one core of an AMD EPYC.
-Expected: on digits the label beside the probabilities gains about 0.4 points, a temperature on the
-    student's logits lowers the ECE before scaling, and MAP weights make no clear difference.
+Cost: 120 runs at desk scale, 1 min 48 s of training in total on one core of an AMD EPYC.
+Expected: on digits the label beside the probabilities gains about 0.4 points; a temperature on the
+    student's logits lowers the ECE before scaling; MAP weights make no clear difference.
 """
 
 from __future__ import annotations
@@ -106,8 +107,8 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
         found.only([m for m in found.methods if "label_weight" in m.facts]),
         *("label_weight", "Weight of the label", ("accuracy", "ece", "scaled_nll")),
         caption="Teacher probabilities and label together smooth by the same amount at each "
-        "weight: the more the label weighs, the higher the teacher's temperature, up to "
-        "probabilities that are all alike: label smoothing. Cross-entropy has no smoothing.",
+        "weight. The larger the label's weight, the higher the teacher's temperature must be, up "
+        "to label smoothing, where all probabilities are equal. Cross-entropy has no smoothing.",
     )
     yield _map_table(found_equal, equal, smoothing)
     means = {m: fmean(values) for m, values in smoothing.items()}
@@ -119,15 +120,15 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
         *("smoothing", "Average smoothing", ("accuracy", "ece", "scaled_nll")),
         caption="Curve: no weights, temperature matched to three amounts of smoothing (two at "
         "smoke scale). Diamond: MAP weights at the temperature of the first, which smooth more. "
-        "On the curve, they do no more than another temperature would.",
+        "Where it lies on the curve, another temperature would do the same as MAP weights.",
     )
     yield _sweep(
         "student",
         "Temperature on the student's logits",
         found.only([m for m in found.methods if "student_T" in m.facts]),
         *("student_T", "Student's temperature", ("accuracy", "ece", "scaled_ece")),
-        caption="In training the student's logits are divided by it, in testing they are not. "
-        "This makes the gradient smaller, too, by at least as much.",
+        caption="The student's logits are divided by this temperature in training, not in testing. "
+        "That also makes the gradient smaller, at least by the same factor.",
     )
     yield fitted(groups, first="Variant")
 
@@ -235,10 +236,10 @@ def _map_table(
         key="map",
         title="MAP weights minus none",
         caption="Mean paired difference over seeds with its 95 % interval. MAP weights let a "
-        "sample of which the teacher is unsure count for more, and so smooth more than none at the "
-        "same temperature (column Smoothing: of the training set's soft labels, from the teacher's "
-        "predictions); their loss is larger, too, as it is not divided by the weights. Same "
-        f"smoothing: interpolated between the amounts that were trained. {found.about} "
+        "sample of which the teacher is unsure count for more, and so smooth more than no weights "
+        "at the same temperature (column Smoothing: of the training set's soft labels, from the "
+        "teacher's predictions). Their loss is also larger, as it is not divided by the weights. "
+        f"Same smoothing: interpolated between the amounts that were trained. {found.about} "
         f"{notes(columns)} {found.covered}",
         columns=(Column(name="Against"), SMOOTHING_COLUMN, *columns),
         rows=[

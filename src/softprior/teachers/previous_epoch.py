@@ -20,7 +20,7 @@ LARGE = 1 << 30  # bytes: a memory above this is worth a line before it is made
 
 @dataclass(frozen=True)
 class PreviousEpoch(TeacherSpec):
-    """What the student said of each sample in the epoch before (PS-KD).
+    """The student's own prediction of each sample in the epoch before (PS-KD).
 
     Args:
         keep: ``"logits"`` remembers all predictions of two epochs, ``2 · n · K`` numbers: 10 GB in

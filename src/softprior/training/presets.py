@@ -50,7 +50,7 @@ METHODS = {
         },
     ),
     "beta": Preset(
-        line="Beta smoothing with the official average: random start, batch statistics of its own",
+        line="Beta smoothing; the EMA teacher starts at random and runs in train mode",
         fields={
             "prior": {"name": "beta", "strength": 0.6, "a": 3.0},
             "teacher": {"name": "ema", "start": "random", "mode": "train"},

@@ -43,10 +43,10 @@ class Recipe:
     Attributes:
         dataset: name of a data set (``softprior list`` shows them), the path of Parquet files
             or of an image folder, or :class:`.OwnData` from memory.
-        fingerprint: of the data: what is in it decides a run, not where it lies. Found out
-            before training; one that is given must be right.
-        subset: such as "classes=20,per_class=200": less of it, drawn from a seed of its own
-            (``seed=0`` unless it says otherwise). What it leaves out is tested on.
+        fingerprint: hash of the data set's content, by which a run knows its data wherever they
+            are stored. Computed before training; one that is given must be the same.
+        subset: a part of the data set, such as "classes=20,per_class=200", drawn from a seed of
+            its own (``seed=0`` unless it says otherwise). What it leaves out is tested on.
         resolution: bring every image to this many pixels a side.
         augment: "none", "flip", "crop" (4 pixels of padding, and flip), or "resized" (random
             resized crop, and flip).

@@ -48,7 +48,7 @@ def reliability_figure(stages: Mapping[str, Predictions], about: str) -> Figure:
         key="reliability",
         title="Reliability on the test set",
         caption=f"Bars: accuracy in each of {BINS} equal-width bins of confidence; ticks: mean "
-        f"confidence there. {about} All seeds pooled. Above the diagonal a model is "
+        f"confidence in that bin. {about} All seeds pooled. Above the diagonal a model is "
         "underconfident.",
         alt="One reliability diagram per method: accuracy against confidence, with the diagonal"
         + (f"; {len(stages)} rows, {' and '.join(stages)}." if len(stages) > 1 else "."),

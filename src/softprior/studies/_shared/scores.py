@@ -121,18 +121,22 @@ UNCERTAINTY = Score(
         name="Uncertainty",
         digits=4,
         unit="nats",
-        notes=("Uncertainty: predictive uncertainty, in nats.",),
+        notes=("Uncertainty: mean entropy of the predictions, in nats.",),
     ),
     diagnostics.predictive_uncertainty,
     part="train",
 )
 DIVERSITY = Score(
-    Column(name="Diversity", unit="nats", notes=("Diversity: confidence diversity, in nats.",)),
+    Column(
+        name="Diversity",
+        unit="nats",
+        notes=("Diversity: differential entropy of the true-class confidence, in nats.",),
+    ),
     diagnostics.confidence_diversity,
     part="train",
 )
 VARIANCE = Score(
-    Column(name="Variance", digits=5, notes=("Variance: of the true-class confidence.",)),
+    Column(name="Variance", digits=5, notes=("Variance: variance of the true-class confidence.",)),
     diagnostics.confidence_variance,
     part="train",
 )

@@ -1,4 +1,4 @@
-"""What became of the training set: whether it was memorised, and how unsure the runs are on it."""
+"""Predictions on the training set: whether it was memorised, and how unsure the runs are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def training_summary(
     note: str,
     facts: Mapping[str, Column] | None = None,
 ) -> Table:
-    """What was matched, what came of it, and whether training was memorised."""
+    """The matched temperature, the confidence on the training set, and whether it was memorised."""
     scores = {"accuracy": TRAINING_ACCURACY, "on_label": ON_LABEL}
     found = compare(groups, scores, "last")
 
@@ -44,9 +44,9 @@ def training_summary(
     return Table(
         key="training",
         title="On the training set",
-        caption=f"{note} Temperature: the one at which the teacher's probabilities take the amount "
-        "from the label. Training accuracy and mean confidence in the label: "
-        f"{found.about} Mean ± standard deviation over seeds.",
+        caption=f"{note} Temperature: the one at which the teacher's probabilities smooth by the "
+        "same amount. Training accuracy, and mean confidence in the label: "
+        f"{found.about[:1].lower()}{found.about[1:]} Mean ± standard deviation over seeds.",
         columns=(
             Column(name="Method"),
             *(facts or {}).values(),
@@ -68,7 +68,7 @@ def fitted(groups: Mapping[Method, Sequence[Run]], *, first: str = "Method") -> 
 
 
 def label_targets(run: Run, teachers: Mapping[Recipe, Run]) -> Tensor:
-    """What each training sample's soft label has on its own label (n,), in self-distillation.
+    """The entry of each training sample's soft label for its own label, (n,); self-distillation.
 
     The teacher's probabilities are those of the stored images, without augmentation.
     """

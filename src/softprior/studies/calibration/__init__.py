@@ -1,14 +1,15 @@
-"""Calibration by every convention, before and after temperature scaling; selective prediction.
+"""Calibration by six conventions, before and after temperature scaling; selective prediction.
 
-Claim: self-distillation and Beta smoothing are better calibrated than label smoothing, by every
-    convention, before and after temperature scaling; and smoothing costs selective prediction.
-Paper: RQ4, main table, ECE with 20 bins. The rest is not in it (temperature scaling: Guo et al.,
-    ICML 2017; label smoothing and selective prediction: Xia et al., ICLR 2025).
+Claim: self-distillation and Beta smoothing are better calibrated than label smoothing by each of
+    six conventions (ways to compute a calibration error), before and after temperature scaling;
+    and smoothing makes selective prediction worse.
+Paper: RQ4, main table, ECE with 20 bins. The rest is not in the paper (temperature scaling: Guo et
+    al., ICML 2017; label smoothing and selective prediction: Xia et al., ICLR 2025).
 Run: softprior study calibration
-Cost: 70 runs at desk scale, 57 s of training in sum on one core of an AMD EPYC; on 20
+Cost: 70 runs at desk scale, 57 s of training in total on one core of an AMD EPYC; on 20
     classes of Tiny-ImageNet with 5 seeds 35 runs, 48 min 28 s.
-Expected: on digits temperature scaling lowers the ECE of every method, after it no method is better
-    by every convention, and smoothing does not cost selective prediction.
+Expected: on digits temperature scaling lowers the ECE of every method; after it no method is better
+    by every convention; and smoothing does not make selective prediction worse.
 """
 
 from __future__ import annotations
@@ -59,10 +60,10 @@ _ERRORS: dict[str, OfPredictions] = {
     "classwise ECE": diagnostics.ece_classwise,
     "RMS, debiased": diagnostics.rms_calibration_debiased,
 }
-# All in [0, 1], 20 bins where none are named.
+# All in [0, 1], 20 bins where no number is given.
 CONVENTIONS = {
     name: Score(
-        Column(name=name, percent=True, better="low", notes=("20 bins where none are named.",)),
+        Column(name=name, percent=True, better="low", notes=("20 bins where no number is given.",)),
         error,
     )
     for name, error in _ERRORS.items()
@@ -86,13 +87,15 @@ _RISK = Column(
     digits=3,
     better="low",
     notes=(
-        "Risk: error rate among the most confident.",
-        "AURC: mean risk over all coverages; excess: above that of the best order of the samples.",
+        "Coverage: share of the samples that is kept, the most confident first.",
+        "Risk: error rate among these.",
+        "AURC: area under the risk–coverage curve, the mean risk over all coverages.",
+        "Excess AURC: AURC minus that of the best possible order of the samples.",
     ),
 )
 SELECTIVE = {
     "AURC": Score(_RISK, diagnostics.aurc),
-    "Excess AURC": Score(_RISK.named("Excess AURC"), diagnostics.excess_aurc),
+    "Excess AURC": Score(_RISK.with_name("Excess AURC"), diagnostics.excess_aurc),
     **{
         f"Risk at {10 * tenths} %": Score(
             replace(_RISK, name=f"Risk at {10 * tenths} %", digits=2), partial(_risk_at, tenths)
@@ -173,12 +176,12 @@ def _claims(before: Stage, after: Stage) -> Iterable[Claim]:
     for stage in (before, after):
         start = stage.name.capitalize()
         yield everywhere(
-            f"{start} self-distillation and Beta smoothing are better calibrated than {ls.label}, "
+            f"{start} self-distillation and Beta smoothing are better calibrated than {ls.label} "
             "by every convention.",
             *(stage.found, specific, ls, True),
         )
         yield everywhere(
-            f"{start} every regulariser is better calibrated than {ce.label}, by every convention.",
+            f"{start} every regulariser is better calibrated than {ce.label} by every convention.",
             *(stage.found, regularised, ce, False),
         )
     yield found.claim_gaps(
@@ -198,15 +201,15 @@ def _claims(before: Stage, after: Stage) -> Iterable[Claim]:
         "lower",
     )
     yield found.claim(
-        "Smoothing costs selective prediction: every regulariser has a higher excess AURC than "
-        f"{ce.label}.",
+        "Smoothing makes selective prediction worse: every regulariser has a higher excess AURC "
+        f"than {ce.label}.",
         regularised,
         ce,
         "Excess AURC",
         "higher",
     )
     yield found.claim(
-        f"Self-distillation and Beta smoothing cost it less than {ls.label}: lower excess AURC.",
+        f"Self-distillation and Beta smoothing have a lower excess AURC than {ls.label}.",
         specific,
         ls,
         "Excess AURC",
@@ -223,15 +226,16 @@ def _scores(groups: Mapping[Method, Sequence[Run]], before: Stage, after: Stage)
         for score in PROPER
         for column in (
             before.found.columns[score],
-            after.found.columns[score].named(f"{score}, scaled"),
+            after.found.columns[score].with_name(f"{score}, scaled"),
         )
     ]
     return Table(
         key="scores",
         title="Accuracy, temperature, and proper scores before and after scaling",
-        caption=f"{LEVELS} {found.about} Temperature: the one with the lowest NLL on the "
-        "validation set, below 1 where a method is underconfident; few errors there leave it "
-        "uncertain. Scaled: test set at it. NLL in nats; Brier score in [0, 2].",
+        caption=f"{LEVELS} {found.about} The temperature is the one with the lowest "
+        "NLL there; it is below 1 where a method is underconfident, and uncertain where the "
+        "validation set has few errors. Scaled: test set, at that temperature. NLL in nats; Brier "
+        "score in [0, 2].",
         columns=(
             Column(name="Method"),
             *found.columns.values(),

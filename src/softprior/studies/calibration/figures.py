@@ -103,9 +103,9 @@ def risk_figure(predictions: Predictions, reference: Method, about: str) -> Figu
                 points=False,
             ),
         ],
-        caption="Error rate among the most confident samples, against how many are answered. "
-        f"{about} Before scaling, mean over seeds. Right: the paired difference to "
-        f"{reference.label}. Not shown: where nobody errs.",
+        caption="Risk: error rate among the most confident samples. Coverage: the share of samples "
+        f"that these are. {about} Before scaling, mean over seeds. Right: the paired difference to "
+        f"{reference.label}. Not shown: coverages at which no method makes an error.",
         alt="Two panels over coverage: the error rate of each method among its most confident "
         f"samples, and its difference to {reference.label}.",
         size=(9.0, 3.4),

@@ -23,7 +23,7 @@ from softprior.studies._shared.scores import (
 )
 from softprior.training import Run
 
-Gain: TypeAlias = Literal["since generation 1", "on the teacher"]
+Gain: TypeAlias = Literal["since generation 1", "over the teacher"]
 About: TypeAlias = Literal["uncertainty", "diversity", "variance"]
 ABOUT_TEACHERS: tuple[About, ...] = ("uncertainty", "diversity", "variance")
 TRAINING = {
@@ -84,7 +84,7 @@ def teachers(found: Chains, about: About) -> list[list[float]]:
 def gains(found: Chains, since: Gain = "since generation 1") -> list[list[float]]:
     """A row for each seed, a number for each student: what it gained in test accuracy."""
     accuracies = _by_seed([found.alone.values(m, "accuracy") for m in found.generations])
-    if since == "on the teacher":
+    if since == "over the teacher":
         return [[b - a for a, b in pairwise(row)] for row in accuracies]
     return [[a - row[0] for a in row[1:]] for row in accuracies]
 

@@ -1,13 +1,13 @@
-"""Wrong labels in training: who learns them, and whom it costs.
+"""Wrong labels in training: which methods learn them, and which lose accuracy.
 
-Claim: under label noise every regulariser is more accurate than cross-entropy, and the more so the
-    more labels are wrong; there self-distillation does best with a soft weight above 1.
+Claim: under label noise every regulariser is more accurate than cross-entropy, and the gain grows
+    with the share of wrong labels; self-distillation is then best with a soft weight above 1.
 Paper: not in it (label smoothing under noise: Lukasik et al., ICML 2020; soft weights above 1: Das
     and Sanghavi, ICML 2023).
 Run: softprior study noise
-Cost: 420 runs at desk scale, 9 min 23 s of training in sum on one core of an AMD EPYC.
-Expected: on digits every regulariser predicts fewer of the wrong labels than cross-entropy; soft
-    weights above 1 do worse than below it where many labels are wrong.
+Cost: 420 runs at desk scale, 9 min 23 s of training in total on one core of an AMD EPYC.
+Expected: on digits every regulariser predicts fewer of the wrong labels than cross-entropy; where
+    many labels are wrong, soft weights above 1 are worse than those below 1.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ WEIGHTS = (WEIGHT, 1.0, 1.2)
 TEMPERATURE = 1.0  # the probabilities of a teacher that saw wrong labels are soft as they are
 CLEAN: Setting = ("symmetric", 0.0)
 
-_LAST = ACCURACY.column.named("Accuracy, last epoch")
+_LAST = ACCURACY.column.with_name("Accuracy, last epoch")
 SCORES = {
     "accuracy": ACCURACY,
     "nll": NLL,
@@ -56,9 +56,9 @@ SCORES = {
 }
 
 ABOUT = (
-    "The test labels are right; those of training and validation, which may choose the epoch, "
-    "have the share of wrong ones that heads the column. w: soft weight, the label having 1 - w; "
-    f"the teacher's temperature is {TEMPERATURE:g} throughout."
+    "The test labels are right. Of the training and validation labels, the share in the column's "
+    "heading is wrong; where the best epoch is selected, the validation labels select it. w: soft "
+    f"weight; the label has weight 1 - w. The teacher's temperature is always {TEMPERATURE:g}."
 )
 
 
@@ -146,8 +146,8 @@ def _claims(found: Comparison, samples: Mapping[Setting, Comparison]) -> Iterabl
     most, *less = sorted(WEIGHTS, reverse=True)
     for w in less:
         yield found.claim_gaps(
-            f"Of noisy labels a student learns better by self-distillation, w = {most:g} than by "
-            f"self-distillation, w = {w:g}.",
+            f"With wrong labels self-distillation has a higher test accuracy at w = {most:g} than "
+            f"at w = {w:g}.",
             {
                 setting_label(s): found.gap(
                     found.the(noise=s, w=most), found.the(noise=s, w=w), "accuracy"

@@ -86,9 +86,9 @@ def samples_table(key: str, setting: str, found: Comparison) -> Table:
         key,
         f"Right and wrong training labels, {setting}",
         note="Mean probability of the label where it is right, of the label where it is wrong, and "
-        "of the true class there; share of the wrong labels that are predicted (memorised), and of "
-        "their true classes (undone). AUROC: how well confidence in the label tells right labels "
-        "from wrong ones; 0.5 is chance.",
+        "of the true class where the label is wrong. Memorised: share of the wrong labels that are "
+        "predicted; undone: share for which the true class is predicted. AUROC: how well the "
+        "confidence in the label separates right labels from wrong ones; 0.5 is chance.",
     )
 
 
@@ -112,10 +112,10 @@ def teachers_table(
         key="teachers",
         title="The teacher, and how much it takes from the label",
         caption="Mean ± standard deviation over seeds, selected epoch. Training accuracy on the "
-        "labels as given. Taken: mean of w (1 - its probability of that label) at "
-        f"T = {temperature:g}. At any temperature it is about w times the training error at the "
-        "least, so that with many wrong labels self-distillation cannot be matched to the 15 % of "
-        "the other methods.",
+        "labels as given. Taken: mean of w (1 - the teacher's probability of that label) at "
+        f"T = {temperature:g}. At any temperature it is at least about w times the training error. "
+        "So with many wrong labels self-distillation cannot be matched to the 15 % of the other "
+        "methods.",
         columns=(
             Column(name="Noise"),
             Column(name="Test accuracy", percent=True),
@@ -167,7 +167,7 @@ def confidences(setting: str, groups: Mapping[Method, Sequence[Run]]) -> Figure:
         key="confidences",
         title=f"Confidence in the label as given, {setting}",
         caption="Training set, last epoch, all seeds pooled; 20 bins, each of the two histograms "
-        "adding up to 100 %. Where the line is at the right, wrong labels are memorised.",
+        "adding up to 100 %. Where the line is high at the right, wrong labels are memorised.",
         alt="One panel per method with two histograms of the probability given to the training "
         "label: of samples whose label is right, and of those whose label is wrong.",
         draw=draw,

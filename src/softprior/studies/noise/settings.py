@@ -56,7 +56,7 @@ def across(
 ) -> Table:
     """One score of each method, or its differences to the reference, in every setting."""
     column = found.columns[score]
-    columns = {setting: column.named(setting_label(setting)) for setting in settings(found)}
+    columns = {setting: column.with_name(setting_label(setting)) for setting in settings(found)}
 
     def cell(method: Method) -> Cell:
         theirs = reference(found, method["noise"])

@@ -5,7 +5,7 @@ Claim: with the teacher's temperature the uncertainty of its probabilities keeps
     student at a good temperature beats the best of ten generations at T = 1.
 Paper: RQ1 and RQ5, figure 2 (there CIFAR-100).
 Run: softprior study temperature
-Cost: 190 runs at desk scale, 2 min 57 s of training in sum on one core of an AMD EPYC; on 20
+Cost: 190 runs at desk scale, 2 min 57 s of training in total on one core of an AMD EPYC; on 20
     classes of Tiny-ImageNet with 5 seeds 95 runs, 100 min 16 s.
 Expected: the teacher's uncertainty grows with T and its diversity levels off; on digits no
     temperature makes a student that is clearly more accurate.
@@ -96,7 +96,7 @@ def _on_teacher(found: Found) -> Iterable[Claim]:
     yield found.softened.claim_gaps(
         f"The uncertainty of the teacher's probabilities still grows from T = {mid:g} to "
         f"T = {high:g}.",
-        {"difference, nats": found.softened.gap(at[high], at[mid], "uncertainty")},
+        {"difference": found.softened.gap(at[high], at[mid], "uncertainty")},
         "uncertainty",
         "higher",
         ("RQ5",),
@@ -106,7 +106,7 @@ def _on_teacher(found: Found) -> Iterable[Claim]:
         f"The diversity of the teacher's probabilities levels off: beyond T = {mid:g} it gains "
         f"less with each doubling of T than up to T = {mid:g}.",
         {
-            "difference, nats": Difference.over_seeds(
+            "difference": Difference.over_seeds(
                 per_doubling(mid, high, h[mid], h[high]), per_doubling(low, mid, h[low], h[mid])
             )
         },
@@ -130,7 +130,7 @@ def _on_students(found: Found, best: Method, chosen: Method) -> Iterable[Claim]:
             f"Accuracy rises with T and falls again: at {at.label}, {why}, it is higher than at "
             "both ends.",
             {
-                f"than at {end.label}": networks.gap(at, end, "accuracy")
+                f"against {end.label}": networks.gap(at, end, "accuracy")
                 for end in (coolest, hottest)
             },
             "accuracy",
@@ -138,15 +138,16 @@ def _on_students(found: Found, best: Method, chosen: Method) -> Iterable[Claim]:
             ("RQ5",),
         )
     yield networks.claim_gaps(
-        f"Too high a temperature costs NLL: at {hottest.label} it is higher than at {calm.label}, "
-        "the best by validation NLL.",
+        f"Too high a temperature raises the NLL: it is higher at {hottest.label} than at "
+        f"{calm.label}, the best by validation NLL.",
         {"difference": networks.gap(hottest, calm, "nll")},
         "nll",
         "higher",
     )
     yield networks.claim_gaps(
         f"The student at {best.label}, the best by validation accuracy, is more accurate than "
-        f"{chosen.label}, so chosen from {len(networks.where(kind='generation'))} at T = 1.",
+        f"{chosen.label}, the best by validation accuracy of "
+        f"{len(networks.where(kind='generation'))} generations at T = 1.",
         {"difference": networks.gap(best, chosen, "accuracy")},
         "accuracy",
         "higher",
@@ -166,7 +167,7 @@ def _teacher_table(found: Found) -> Table:
         columns=(
             Column(name="Temperature"),
             *teacher_.columns.values(),
-            *(column.named(f"Students' {column.name.lower()}") for column in mine),
+            *(column.with_name(f"Students' {column.name.lower()}") for column in mine),
         ),
         rows=[
             (
