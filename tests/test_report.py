@@ -62,7 +62,7 @@ from softprior.report.diagnosis import diagnosis_section
 from softprior.report.figures import files
 from softprior.report.latex import escaped, render_latex
 from softprior.report.markdown import _label, _text, render_markdown
-from softprior.report.questions import answers
+from softprior.report.questions import QUESTIONS, answers
 from softprior.report.results import replace_text
 from softprior.report.terminal import show
 from softprior.report.tidy import FIELDS, to_csv
@@ -628,7 +628,7 @@ def test_a_claim_that_holds_is_answered_as_it_is_written() -> None:
     text = "posterior_loss is so."
     claim = Claim(text=text, verdict=Verdict("holds"), evidence="1", answers=("RQ2",))
     (answer,) = answers([dataclasses.replace(sections()[0], items=[claim])])
-    assert [words for _, words in answer.sentences] == ["posterior_loss is so: 1."]
+    assert [(row.words, row.effect) for row in answer.rows] == [("posterior_loss is so.", "1")]
 
 
 def test_the_paper_s_questions_are_answered_in_a_sentence() -> None:
@@ -643,11 +643,17 @@ def test_the_paper_s_questions_are_answered_in_a_sentence() -> None:
     asking = [dataclasses.replace(one, items=telling), two]
     found = answers(asking)
     assert [answer.name for answer in found] == ["RQ1", "RQ5"]
-    expected = "It works: +1.00. Does not hold: it always works: −1.00."
-    assert all(answer.sentences == [(asking[0], expected)] for answer in found)
+    expected = "It works. Does not hold: it always works."
+    for answer in found:
+        (row,) = answer.rows
+        assert (row.section, row.words, row.effect) == (asking[0], expected, "+1.00; −1.00")
+        assert row.verdict.outcome == "does not hold"
     text, page = render_markdown(asking, "x"), render(asking)
-    head = text.partition("## One study")[0]
-    assert head.count(f"), 5 seeds: {expected}") == 2  # once under each question
+    head = text.partition("## Contents")[0]
+    for name in ("RQ1", "RQ5"):
+        assert f"- **{name}.** {QUESTIONS[name]}" in head
+        assert f"| {name} | [One study](#one) | digits | ✗ does not hold | " in head
+    assert page.index(expected) < page.index("Contents")
     assert page.count(expected) == 2
     assert answers(sections()) == []
     assert "questions" not in render_markdown(sections(), "x").partition("## One study")[0]

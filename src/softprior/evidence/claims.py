@@ -150,6 +150,24 @@ def claim(
     )
 
 
+def level(text: str, difference: Difference, margin: float, column: Column) -> Claim:
+    """A claim that a change is too small to matter: that a curve is level.
+
+    It holds where the change is shown to be within the margin (two one-sided tests at 5 %); it
+    does not hold where its 95 % interval is outside the margin.
+    """
+    low, high = difference.bounds()
+    verdict = Verdict("cannot tell")
+    if difference.within(margin):
+        verdict = Verdict("holds")
+    elif low > margin or high < -margin:
+        verdict = Verdict("does not hold")
+    brief = measured("", difference, column)
+    return Claim(
+        text=text, verdict=verdict, evidence=f"{brief} (seeds: {difference.n})", brief=brief
+    )
+
+
 def measured(name: str, d: Difference, column: Column, level: float = LEVEL) -> str:
     """A difference with its interval, in a sentence.
 

@@ -53,6 +53,13 @@ class Section:
         return [item for item in self.items if isinstance(item, Claim)]
 
     @property
+    def on(self) -> str:
+        """The data set, and the network where it is not the study's own choice."""
+        data, model = self.asked.get("dataset"), self.asked.get("model")
+        name = "digits" if data is None else Path(str(data)).name
+        return f"{name}, {model}" if model else name
+
+    @property
     def details(self) -> dict[str, str]:
         """The lines of ``about`` that a report does not say in another place."""
         return {key: text for key, text in self.about.items() if key not in _SAID_ELSEWHERE}
