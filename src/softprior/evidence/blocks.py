@@ -1,8 +1,8 @@
 """How the images of a test set bear on a score: a number for each block of them.
 
-For a score θ, and θ_(-g) without the images of block g, the number of block g is
+For a score θ of n images, and θ_(-g) without the n_g images of block g, the number of block g is
 
-    G · θ - (G - 1) · θ_(-g)
+    θ + (n / n_g - 1) · (θ - θ_(-g))
 
 Of a mean it is the mean of the block; in general their mean is about θ, and their spread says how
 much other images would change it. Source: Tukey's pseudo-values of the jackknife, by blocks.
@@ -47,15 +47,16 @@ def of_gaps(cells: Indices, gaps: Array, *, signed: bool = False) -> Array:
     without = whole - sums
     if not signed:
         whole, without = np.abs(whole), np.abs(without)
-    return _pseudo(float(whole.sum() / images), without.sum(1) / (images - sizes))
+    return _pseudo(float(whole.sum() / images), without.sum(1) / (images - sizes), sizes)
 
 
 def of_function(score: Callable[[Indices], float], images: int) -> Array:
     """Of any score: a function of the rows of the images that are kept."""
     block, rows = block_of(images), np.arange(images)
-    kept = [rows[block != g] for g in range(min(BLOCKS, images))]
-    return _pseudo(score(rows), np.asarray([score(k) for k in kept]))
+    sizes = np.bincount(block)
+    without = [score(rows[block != g]) for g in range(len(sizes))]
+    return _pseudo(score(rows), np.asarray(without), sizes)
 
 
-def _pseudo(whole: float, without: Array) -> Array:
-    return len(without) * whole - (len(without) - 1) * without
+def _pseudo(whole: float, without: Array, sizes: Indices) -> Array:
+    return whole + (sizes.sum() / sizes - 1) * (whole - without)

@@ -68,7 +68,7 @@ class Difference:
             df  = (MS_seeds + MS_images - MS_rest)² /
                   (MS_seeds²/(S-1) + MS_images²/(G-1) + MS_rest²/((S-1)(G-1)))
 
-        and where one of the two is below MS_rest, only the other counts: its own mean square and
+        and where one of the two is below MS_rest, only the larger counts: its own mean square and
         degrees of freedom. Source: Satterthwaite (1946).
 
         Args:
@@ -83,10 +83,8 @@ class Difference:
         ms_rest = float((rest**2).sum()) / ((seeds - 1) * (images - 1))
         ms_seeds = images * float(rows.var(ddof=1))
         ms_images = seeds * float(columns.var(ddof=1))
-        if ms_images <= ms_rest:
-            total, df = ms_seeds, seeds - 1.0
-        elif ms_seeds <= ms_rest:
-            total, df = ms_images, images - 1.0
+        if min(ms_seeds, ms_images) <= ms_rest:
+            total, df = max((ms_seeds, seeds - 1.0), (ms_images, images - 1.0))
         else:
             total = ms_seeds + ms_images - ms_rest
             df = total**2 / (

@@ -102,8 +102,8 @@ def _claims(found: Comparison) -> Iterable[Claim]:
         "own minus permuted": found.gap(*_own_and_permuted(found), "scaled_nll"),
     }
     yield found.claim_gaps(
-        "The more diverse the soft targets, the lower the student's NLL after temperature scaling, "
-        "and lower than with targets as diverse that are permuted.",
+        "More diverse soft targets give a lower NLL after temperature scaling, and lower than "
+        "permuted ones.",
         gaps,
         "scaled_nll",
         "lower",
