@@ -251,9 +251,9 @@ def test_nothing_of_the_core_imports_what_trains() -> None:
 # Longer than the others, for now, and why.
 LONG = {
     "training/recipe.py": 460,  # a recipe is read, checked, named and stored in one place
-    "training/store.py": 285,
+    "training/store.py": 295,
     "cli/_parser.py": 265,
-    "evidence/comparison.py": 270,  # all the ways to show one
+    "evidence/comparison.py": 340,  # all the ways to show one
 }
 
 

@@ -95,7 +95,13 @@ def test_every_field_changes_the_digest() -> None:
         "select": "last",
     }
     # only beside another field, or True unless asked for
-    beside = {"noise_kind", "teacher_targets", "channels_last", "fingerprint"}
+    beside = {
+        "noise_kind",
+        "teacher_targets",
+        "target_diversity",
+        "channels_last",
+        "fingerprint",
+    }
     assert set(other) | beside == {f.name for f in dataclasses.fields(Recipe)}
     changed = [replace(FIRST, **{name: value}) for name, value in other.items() if value]
     noisy = replace(FIRST, label_noise=0.2)
@@ -300,7 +306,7 @@ SPELLINGS: list[Callable[[], list[Recipe]]] = [
     lambda: [Recipe(label_weight=weight) for weight in (None, 1, 1.0)],
     lambda: [Recipe(learning_rate=1), Recipe(learning_rate=1.0)],
     lambda: [Recipe(prior=BetaPrior(a=a)) for a in (5, 5.0)],
-    lambda: [Recipe(subset=s) for s in ("classes=3,per_class=5", " per_class=5, classes=3")],
+    lambda: [Recipe(subset=s) for s in ("classes=3,per_class=5", "seed=0, per_class=5, classes=3")],
     lambda: [Recipe(), Recipe(fingerprint="digits"), resolve(Recipe())],
 ]
 

@@ -16,6 +16,7 @@ from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import checked
 from softprior.diagnostics.calibration import (
     Reliability,
+    calibration_gaps,
     ece,
     ece_classwise,
     ece_equal_mass,
@@ -39,6 +40,7 @@ __all__ = [
     "accuracy",
     "aurc",
     "brier",
+    "calibration_gaps",
     "confidence_diversity",
     "confidence_variance",
     "diagnose",

@@ -84,10 +84,29 @@ def ece(logits: Tensor, labels: Tensor, bins: int = BINS, *, temperature: float 
     >>> round(ece(logits, torch.tensor([0, 1])), 6)  # |0.5 - 0.75|
     0.25
     """
+    at, gap = calibration_gaps(logits, labels, bins, temperature=temperature)
+    return torch.bincount(at, gap).abs().sum().item() / len(gap)
+
+
+def calibration_gaps(
+    logits: Tensor, labels: Tensor, bins: int = BINS, *, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """What :func:`ece` is made of, sample by sample: the bin of each, and its gap.
+
+        ece = (1/n) Σ_b |Σ_{i in b} gap_i|,    gap_i = confidence_i - right_i
+
+    Args:
+        logits: (n, K), or log-probabilities.
+        labels: class indices (n,).
+        bins: number of bins, ≥ 1.
+        temperature: of the softmax, > 0.
+
+    Returns:
+        Bins from 0, int64 (n,), and gaps, float64 (n,).
+    """
     edges = _equal_width(bins)
     p, right = _confidence(logits, labels, temperature)
-    gap = torch.bincount(_bin_of(p, edges.to(p.device)), p - right)
-    return gap.abs().sum().item() / len(p)
+    return _bin_of(p, edges.to(p.device)), p - right
 
 
 @of_predictions

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from softprior.studies import Scale, Study
-from softprior.studies._shared.recipes import MOST_CLASSES
 from softprior.training import Recipe, images
 
 
@@ -19,7 +18,7 @@ def with_data(scale: Scale, progress: Callable[[int, int], None] | None = None) 
     fingerprint = images.fingerprint(scale.dataset, progress=progress)
     if notes := images.notes(scale.dataset):  # its runs are many, and each would say so
         warnings.warn(f"{scale.dataset}: {'; '.join(notes)}", stacklevel=2)
-    counts = images.class_counts(scale.dataset)[:MOST_CLASSES]
+    counts = images.class_counts(scale.dataset)
     return replace(scale, fingerprint=fingerprint, counts=counts)
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from softprior.evidence.claims import Claim
+from softprior.evidence.differences import Difference
 from softprior.evidence.figure import Figure
-from softprior.evidence.tables import Cell, Difference, Measured, Table
+from softprior.evidence.tables import Cell, Measured, Table
 
 FORMAT = 1
 Item: TypeAlias = Table | Figure | Claim
@@ -51,6 +52,13 @@ class Section:
     @property
     def claims(self) -> list[Claim]:
         return [item for item in self.items if isinstance(item, Claim)]
+
+    @property
+    def on(self) -> str:
+        """The data set, and the network where it is not the study's own choice."""
+        data, model = self.asked.get("dataset"), self.asked.get("model")
+        name = "digits" if data is None else Path(str(data)).name
+        return f"{name}, {model}" if model else name
 
     @property
     def details(self) -> dict[str, str]:
@@ -185,7 +193,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
 
 def _cell(cell: Cell) -> Any:
     if isinstance(cell, (Measured, Difference)):
-        return _plain(vars(cell))
+        return _plain(cell.numbers)
     return _plain(cell)
 
 
@@ -198,7 +206,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, (Measured, Difference)):
-        return _plain(vars(value))
+        return _plain(value.numbers)
     if isinstance(value, Mapping):
         return {str(key): _plain(v) for key, v in value.items()}
     if hasattr(value, "tolist"):

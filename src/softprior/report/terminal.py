@@ -16,7 +16,12 @@ from softprior.evidence.tables import Table
 from softprior.report.cells import NOTATION, heading, note, numeric, read
 from softprior.report.results import Section
 
-_STYLES = {"holds": "green", "does not hold": "red", "cannot tell": "yellow"}
+_STYLES = {
+    "holds": "green",
+    "does not hold": "red",
+    "no difference": "cyan",
+    "cannot tell": "yellow",
+}
 _MARKS = {"better": "green", "worse": "red", "differs": "bold"}
 _GAP = 2  # blanks between two columns: one is rich's divider
 _WIDEST_NAME = 30

@@ -217,7 +217,6 @@ def _claims(found: Comparison, best: Mapping[str, Method]) -> Iterable[Claim]:
             reference,
             score,
             direction,
-            () if reference == ce else ("RQ3",) if score == "accuracy" else ("RQ4",),
         )
     theirs = best[smoothing.label]
     against = shown(theirs["amount"])

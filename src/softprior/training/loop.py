@@ -20,7 +20,7 @@ from softprior.training import images, schedule
 from softprior.training.augment import Views, normalise
 from softprior.training.clock import Clock
 from softprior.training.divergence import check_finite, diverged
-from softprior.training.images import Dataset, generator
+from softprior.training.images import Dataset, Images, generator
 from softprior.training.job import warn_of_changed_source
 from softprior.training.order import order, parts_of
 from softprior.training.prediction import predict
@@ -200,7 +200,11 @@ def _evaluate(
 
 
 def _finish(recipe: Recipe, state: TrainingState, store: Store, data: Dataset) -> None:
-    """Predictions of the last and the best epoch on every part, and all of it into the store."""
+    """Predictions of the last and the best epoch on every part, and all of it into the store.
+
+    On what a subset leaves out those of the epoch that the recipe selects alone: it may be most
+    of the data, and nothing is decided by the other epoch.
+    """
     last = {key: value.clone() for key, value in state.model.state_dict().items()}
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     predictions = {f"{name}_labels": part.labels for name, part in parts.items()}
@@ -209,6 +213,8 @@ def _finish(recipe: Recipe, state: TrainingState, store: Store, data: Dataset) -
     for epoch, weights in (("last", last), ("best", state.best)):
         state.model.load_state_dict(weights)
         for name, part in parts.items():
+            if name == "test" and epoch != recipe.select:
+                part = Images(*(of[: data.official] for of in part))
             logits = predict(state.model, part, data, recipe.precision)
             predictions[f"{name}_logits_{epoch}"] = logits
     tensors = {"weights": last, "best": state.best, "predictions": predictions}

@@ -49,7 +49,8 @@ class Recipe:
             or of an image folder, or :class:`.OwnData` from memory.
         fingerprint: hash of the data set's content, by which a run knows its data wherever they
             are stored. Computed before training; one that is given must be the same.
-        subset: a part of the data set, such as "classes=20,per_class=200".
+        subset: a part of the data set, such as "classes=20,per_class=200", drawn from a seed of
+            its own (``seed=0`` unless it says otherwise). What it leaves out is tested on.
         resolution: bring every image to this many pixels a side.
         augment: "none", "flip", "crop" (4 pixels of padding, and flip), or "resized" (random
             resized crop, and flip).
@@ -68,6 +69,9 @@ class Recipe:
         teacher_targets: how a frozen teacher reaches the student: "live" on each view, "stored"
             once for each image, or as a control "permuted" within the class, "class mean",
             "overall mean".
+        target_diversity: λ, how much of the teacher's own target there is in one that is stored or
+            permuted, the rest is the mean over all: λ = 0 is "overall mean". The same on the
+            label on average, whatever λ.
         student_temperature: divides the student's logits in the loss, and nowhere else.
         epochs: passes over the training set.
         batch_size: samples a step; a last batch of one sample joins the one before it.
@@ -106,6 +110,7 @@ class Recipe:
     teacher: Recipe | Pretrained | TeacherSpec | None = None
     match_smoothing: float | None = None
     teacher_targets: Literal["live", "stored", "permuted", "class mean", "overall mean"] = "live"
+    target_diversity: float = 1.0
     student_temperature: float = 1.0
     epochs: int = 30
     batch_size: int = 64
@@ -431,6 +436,12 @@ def _check_teacher(r: Recipe) -> None:
         raise ValueError(
             f"teacher_targets {r.teacher_targets!r} are a frozen teacher's: teacher must be a "
             "recipe, or weights"
+        )
+    checks.number("target_diversity", r.target_diversity, 0, 1)
+    if r.target_diversity != 1 and r.teacher_targets not in ("stored", "permuted"):
+        raise ValueError(
+            f"target_diversity {r.target_diversity:g} mixes targets that are stored or permuted, "
+            f"and teacher_targets is {r.teacher_targets!r}"
         )
     if r.match_smoothing is not None:
         checks.number("match_smoothing", r.match_smoothing, 0, 1, open_low=True)

@@ -18,7 +18,7 @@ from softprior.training import files, integrity
 from softprior.training.recipe import NewFormatError, OldFormatError, Recipe
 
 Selection = Literal["last", "best"]
-Part = Literal["train", "validation", "test"]
+Part = Literal["train", "validation", "test", "official"]
 TENSORS = ("weights", "best", "predictions")
 FILES = (
     *("recipe.json", "history.jsonl", "outcome.json", "provenance.json"),
@@ -70,10 +70,17 @@ class Run:
         """Logits (n, K) and labels (n,) on a part of the data, without augmentation.
 
         Of the last epoch, or the best by validation accuracy; by default what the recipe selects.
+        The test part of a subset ends with what the subset leaves out of its classes: "official"
+        is what comes before that. Of the epoch that the recipe does not select only this is
+        stored.
         """
-        logits = f"{part}_logits_{epoch or self.recipe.select}"
-        found = self._tensors("predictions.safetensors", logits, f"{part}_labels")
-        return found[logits], found[f"{part}_labels"]
+        name = "test" if part == "official" else part
+        asked = [f"{name}_logits_{epoch or self.recipe.select}", f"{name}_labels"]
+        every = [f"test_logits_{of}" for of in ("best", "last")] if part == "official" else []
+        found = self._tensors("predictions.safetensors", *{*asked, *every})
+        logits, labels = (found[key] for key in asked)
+        rows = min([len(logits), *(len(found[key]) for key in every)])
+        return logits[:rows], labels[:rows]
 
     def true_labels(self) -> Tensor:
         """Labels (n,) of the training set before label noise; as given where there was none."""

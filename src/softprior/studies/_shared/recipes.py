@@ -21,8 +21,8 @@ class Scale:
     Attributes:
         dataset: a name or a path; None is digits.
         fingerprint: what was in the data: without the data its runs are still found.
-        counts: training images of each class, of as many classes as a scale takes at most; None
-            where nobody has looked, and as many are there as the scale takes.
+        counts: training images of each class; None where nobody has looked, and as many are there
+            as the scale takes.
         model: a network by name; None is the scale's.
         precision: of networks on a data set: digits always train in fp32.
         subset: of the data, instead of the scale's; "all" is everything.
@@ -56,8 +56,9 @@ class Scale:
             return None
         classes, per_class = SUBSETS[self.name]
         if self.counts is not None:
-            there = self.counts[:classes]
-            classes, per_class = len(there), min(*there, per_class)
+            classes = min(classes, len(self.counts))
+            there = images.drawn(len(self.counts), classes, images.Subset().seed).tolist()
+            per_class = min(per_class, *(self.counts[c] for c in there))
         return images.Subset(classes, per_class).text
 
     @property

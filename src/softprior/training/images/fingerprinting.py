@@ -84,9 +84,9 @@ def of_source(source: Source, versions: dict[str, int], progress: Progress | Non
     done = 0
     for part in (source.train, source.test):
         digest.update(part.labels.numpy().astype("<i8").tobytes())
-        for hashed in _hashed(part):
-            digest.update(b"".join(hashed))
-            done += len(hashed)
+        for chunk in hashed(part):
+            digest.update(b"".join(chunk))
+            done += len(chunk)
             if progress:
                 progress(done, sum(sizes))
     return digest.hexdigest()[:32]
@@ -100,7 +100,7 @@ def _suffix(reads: ModuleType) -> str:
     )
 
 
-def _hashed(part: Part) -> Iterator[list[bytes]]:
+def hashed(part: Part) -> Iterator[list[bytes]]:
     """SHA-256 of every encoded image, in order, a chunk at a time.
 
     Threads help: reading a file and hashing an image let go of the interpreter's lock.

@@ -19,14 +19,31 @@ class Part(NamedTuple):
     read: Callable[[list[int]], Iterator[bytes | Path | Any]]  # ascending rows; Any: an array
     where: Callable[[int], str]  # file and row, for messages
 
-    def only(self, rows: Tensor) -> Part:
-        """The part that consists of these rows, which must ascend."""
+    def only(self, rows: Tensor, new: Tensor | None = None) -> Part:
+        """The part that consists of these rows, which must ascend; ``new[c]`` is c's new label."""
         chosen: list[int] = rows.tolist()
+        labels = self.labels[rows]
         return Part(
-            self.labels[rows],
+            labels if new is None else new[labels],
             lambda wanted: self.read([chosen[row] for row in wanted]),
             lambda row: self.where(chosen[row]),
         )
+
+
+def joined(one: Part, more: Part) -> Part:
+    """The part that consists of one, and then another."""
+    first = len(one.labels)
+    if first == 0 or len(more.labels) == 0:
+        return one if first else more
+
+    def read(wanted: list[int]) -> Iterator[Any]:
+        yield from one.read([row for row in wanted if row < first])
+        yield from more.read([row - first for row in wanted if row >= first])
+
+    def where(row: int) -> str:
+        return one.where(row) if row < first else more.where(row - first)
+
+    return Part(torch.cat([one.labels, more.labels]), read, where)
 
 
 class Source(NamedTuple):
@@ -38,6 +55,9 @@ class Source(NamedTuple):
     place: str  # where it lives
     notes: tuple[str, ...]  # what the user should know
     drawn: bool = False  # whether the test part was drawn from the only one
+    # Of the test part, how many come first that are no images left out of training by a subset;
+    # None: all of them.
+    official: int | None = None
 
 
 def source(
