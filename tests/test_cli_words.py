@@ -101,7 +101,7 @@ def test_an_option_of_two_values(words: str, capsys: pytest.CaptureFixture[str])
     assert fit.options([*first.split(), *first.split()])  # the same twice is one
 
 
-PATHS = ["out", "job", "dataset", "model", "prior", "teacher", "penalty", "config"]
+PATHS = ["out", "dataset", "model", "prior", "teacher", "penalty", "config"]
 
 
 @pytest.mark.parametrize("spelling", ["--{0}={1}", "--{0} {1}", "file"])

@@ -88,6 +88,7 @@ def ece(logits: Tensor, labels: Tensor, bins: int = BINS, *, temperature: float 
     return torch.bincount(at, gap).abs().sum().item() / len(gap)
 
 
+@of_predictions
 def calibration_gaps(
     logits: Tensor, labels: Tensor, bins: int = BINS, *, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
