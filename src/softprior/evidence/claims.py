@@ -105,7 +105,8 @@ def decide(differences: Differences, direction: Direction, column: Column) -> Ve
 def _enough(differences: Differences, column: Column) -> str:
     """How many seeds would find a difference of the margin in each of the comparisons."""
     margin = column.margin or math.nan
-    wanted = f"{column.shown(margin, signed=False)}{column.gap_unit}".replace("1 points", "1 point")
+    size = column.shown(margin, signed=False)
+    wanted = size + (column.gap_unit.removesuffix("s") if size == "1" else column.gap_unit)
     known = [d for d in differences.values() if not math.isnan(d.low)]
     if not known:
         return ""
