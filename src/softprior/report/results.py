@@ -156,7 +156,12 @@ def _section(section: Section) -> dict[str, Any]:
         "tables": [_table(table) for table in section.tables],
         "figures": [_figure(figure) for figure in section.figures],
         "claims": [
-            {"text": c.text, "verdict": c.verdict.outcome, "evidence": c.evidence}
+            {
+                "text": c.text,
+                "verdict": c.verdict.outcome,
+                "evidence": c.evidence,
+                "answers": list(c.answers),
+            }
             for c in section.claims
         ],
     }
