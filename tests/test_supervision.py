@@ -262,6 +262,13 @@ BELOW = {
 }
 
 
+def heed_signals() -> None:
+    """Whoever runs the tests in the background, or under nohup, has told its children to ignore
+    Ctrl-C, or that the terminal is gone."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGHUP])
 def test_whatever_ends_the_parent_ends_all_below_it(number: int) -> None:
     mark = f"SOFTPRIOR_TEST={os.getpid()}-{number}"
@@ -271,6 +278,7 @@ def test_whatever_ends_the_parent_ends_all_below_it(number: int) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env={**os.environ, name: value},
+        preexec_fn=heed_signals,
     ) as process:
         assert process.stdout is not None
         try:
@@ -303,11 +311,6 @@ PLACES = {
 }
 
 
-def heed_ctrl_c() -> None:
-    """A shell that runs the tests in the background has told its children to ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 @pytest.mark.parametrize("place", PLACES)
 def test_ctrl_c_ends_a_command_wherever_it_is(place: str, tmp_path: Path) -> None:
     (tmp_path / "holds.py").write_text(f"import time\n{HOLD}hold()\n")
@@ -324,7 +327,7 @@ def test_ctrl_c_ends_a_command_wherever_it_is(place: str, tmp_path: Path) -> Non
         stderr=subprocess.PIPE,
         text=True,
         cwd=tmp_path,
-        preexec_fn=heed_ctrl_c,
+        preexec_fn=heed_signals,
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -345,7 +348,7 @@ def start(*words: str, mark: str = "A=B") -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1", name: value},
-        preexec_fn=heed_ctrl_c,
+        preexec_fn=heed_signals,
     )
 
 

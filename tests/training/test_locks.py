@@ -37,10 +37,17 @@ with locks.hidden_folder(pathlib.Path(sys.argv[2]), "run") as folder:
 """
 
 
+def _heed_ctrl_c() -> None:
+    """Whoever runs the tests in the background has told its children to ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def writer(root: Path) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     command = [sys.executable, "-c", WRITER, locks.__file__, str(root)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, preexec_fn=_heed_ctrl_c
+    ) as process:
         assert process.stdout is not None
         try:
             yield process, Path(process.stdout.readline().strip())
