@@ -38,6 +38,7 @@ def test_options_beside_a_recipe_win(first: str, tmp_path: Path) -> None:
     assert Store(tmp_path / "runs").get(recipe) is not None
 
 
+@pytest.mark.slow
 def test_a_row_of_the_main_table_by_hand(tmp_path: Path) -> None:
     """With NumPy and SciPy alone: the same to 1e-12 (in points, to 1e-10)."""
     assert main(["study", "smoothing", "--scale", "smoke", "--out", str(tmp_path)]) == 0
