@@ -101,6 +101,8 @@ def loss(name: str, way: str) -> Any:
     torch._dynamo.reset()
     yield WAYS[way](COUNTS[name])
     torch._dynamo.reset()
+    # Where a graph of torch's own raises between its nodes, its no_grad is not undone.
+    torch.set_grad_enabled(True)
 
 
 @pytest.mark.filterwarnings("ignore")  # torch's own

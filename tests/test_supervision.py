@@ -340,14 +340,15 @@ def test_ctrl_c_ends_a_command_wherever_it_is(place: str, tmp_path: Path) -> Non
             process.kill()
 
 
-def start(*words: str, mark: str = "A=B") -> subprocess.Popen[str]:
+def start(*words: str, temporary: Path, mark: str = "A=B") -> subprocess.Popen[str]:
     name, value = mark.split("=")
+    temporary.mkdir(exist_ok=True)
     return subprocess.Popen(
         [sys.executable, "-m", "softprior", *words],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", name: value},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "TMPDIR": os.fspath(temporary), name: value},
         preexec_fn=heed_signals,
     )
 
@@ -362,11 +363,11 @@ LONG = {
 @pytest.mark.parametrize("name", LONG)
 def test_a_random_signal_to_the_parent_leaves_no_process(name: str, tmp_path: Path) -> None:
     """At a random moment: while torch is imported, while workers start, while they train."""
-    draw = random.Random()
+    draw, temporary = random.Random(), tmp_path / "temporary"
     for trial in range(3 * TRIALS):
         mark = f"SOFTPRIOR_TEST={os.getpid()}-{name}-{trial}"
         number = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)[trial % 3]
-        with start(*LONG[name], "--out", str(tmp_path), mark=mark) as process:
+        with start(*LONG[name], "--out", str(tmp_path), temporary=temporary, mark=mark) as process:
             try:
                 time.sleep(draw.uniform(0.5, 10.0))
                 process.send_signal(number)
@@ -378,10 +379,9 @@ def test_a_random_signal_to_the_parent_leaves_no_process(name: str, tmp_path: Pa
         if number == signal.SIGINT:
             assert process.returncode == 130
             assert "the same command goes on" in stderr
-    assert list(Path("/tmp").glob("torchelastic_*")) == LEFT_BEFORE
+    assert list(temporary.glob("torchelastic_*")) == []
 
 
-LEFT_BEFORE = list(Path("/tmp").glob("torchelastic_*"))
 OFTEN = ("--checkpoint_minutes", "0.00001")
 FIT = ("fit", "--epochs", "3", "--prior", "beta", "--label_weight", "0.4", "--teacher", "ema")
 PAIRS = {
@@ -401,16 +401,18 @@ def finished(folder: Path) -> dict[str, Run]:
 @pytest.mark.parametrize("name", PAIRS)
 def test_two_of_the_same_command_at_once(name: str, tmp_path: Path) -> None:
     """Both end well, with the bits of an undisturbed one."""
-    with start(*PAIRS[name], "--out", str(tmp_path / "alone")) as alone:
+    with start(
+        *PAIRS[name], "--out", str(tmp_path / "alone"), temporary=tmp_path / "temporary"
+    ) as alone:
         _, stderr = alone.communicate(timeout=600)
     assert alone.returncode == 0, stderr
     undisturbed = finished(tmp_path / "alone")
     draw = random.Random()
     for trial in range(TRIALS):
         folder = tmp_path / str(trial)
-        pair = [start(*PAIRS[name], "--out", str(folder))]
+        pair = [start(*PAIRS[name], "--out", str(folder), temporary=temporary)]
         time.sleep(draw.uniform(0, 1))
-        pair.append(start(*PAIRS[name], "--out", str(folder)))
+        pair.append(start(*PAIRS[name], "--out", str(folder), temporary=temporary))
         for process in pair:
             with process:
                 _, stderr = process.communicate(timeout=600)
