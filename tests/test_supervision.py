@@ -401,9 +401,8 @@ def finished(folder: Path) -> dict[str, Run]:
 @pytest.mark.parametrize("name", PAIRS)
 def test_two_of_the_same_command_at_once(name: str, tmp_path: Path) -> None:
     """Both end well, with the bits of an undisturbed one."""
-    with start(
-        *PAIRS[name], "--out", str(tmp_path / "alone"), temporary=tmp_path / "temporary"
-    ) as alone:
+    temporary = tmp_path / "temporary"
+    with start(*PAIRS[name], "--out", str(tmp_path / "alone"), temporary=temporary) as alone:
         _, stderr = alone.communicate(timeout=600)
     assert alone.returncode == 0, stderr
     undisturbed = finished(tmp_path / "alone")
