@@ -66,12 +66,12 @@ def once(shared: pathlib.Path) -> Callable[[str, Callable[[pathlib.Path], None]]
     """A folder of that name, filled by whichever test, in whichever worker, asks for it first."""
 
     def filled(name: str, fill: Callable[[pathlib.Path], None]) -> pathlib.Path:
-        folder = shared / name
+        folder, filled = shared / name, shared / f"{name}.filled"
         with FileLock(shared / f"{name}.lock"):
-            if not (folder / ".filled").exists():
+            if not filled.exists():
                 folder.mkdir()
                 fill(folder)
-                (folder / ".filled").touch()
+                filled.touch()
         return folder
 
     return filled

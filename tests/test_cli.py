@@ -518,6 +518,7 @@ def test_kill_and_repeat_gives_what_an_undisturbed_study_gives(
     assert list(tmp_path.glob("runs/.*")) == []
 
 
+@pytest.mark.slow
 def test_interrupt_stops_cleanly_and_keeps_what_is_finished(
     undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:

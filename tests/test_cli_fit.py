@@ -360,12 +360,13 @@ def test_lines_for_a_log_file(
     words = "--epochs 3 --generations 2"
     trained(words, tmp_path / "a")
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2  # how it is executed, and the end
+    assert len(lines) == 3  # how it is executed, towards what, and the end
+    assert lines[1].startswith("softprior: target: ")
     shape = (
         r"generation \d of 2: epoch \d of 3, [\d,]+ images/s, 0:00:\d\d left, "
         r"loss \d\.\d{3}, validation \d+\.\d%"
     )
-    assert re.fullmatch(shape, lines[1])
+    assert re.fullmatch(shape, lines[2])
     monkeypatch.setattr(_progress, "EVERY", 0.0)
     trained(words, tmp_path / "b")
     lines = [line for line in capsys.readouterr().err.splitlines() if "epoch" in line]

@@ -874,8 +874,8 @@ def test_wrong_inputs(diagnostic):
         diagnostic(logits[0], labels)
     with pytest.raises(ValueError, match="the batch is empty"):
         diagnostic(logits[:0], labels[:0])
-    with pytest.raises(TypeError, match=r"must be a torch.Tensor, got ndarray"):
-        diagnostic(logits.numpy(), labels)
+    with pytest.raises(TypeError, match=r"must be a torch.Tensor, got list"):
+        diagnostic(logits.tolist(), labels)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,3 +36,18 @@ def test_options_beside_a_recipe_win(first: str, tmp_path: Path) -> None:
         {"epochs": 2, "batch_size": 128, "prior": prior, "teacher": {"name": "ema"}}
     )
     assert Store(tmp_path / "runs").get(recipe) is not None
+
+
+@pytest.mark.slow
+def test_a_row_of_the_main_table_by_hand(tmp_path: Path) -> None:
+    """With NumPy and SciPy alone: the same to 1e-12 (in points, to 1e-10)."""
+    assert main(["study", "smoothing", "--scale", "smoke", "--out", str(tmp_path)]) == 0
+    script = Path(__file__).parents[1] / "examples" / "row_by_hand.py"
+    command = [sys.executable, str(script), str(tmp_path / "runs")]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = [float(number) for number in re.findall(r"[-+][\d.e-]+", printed)]
+    tables = json.loads((tmp_path / "results.json").read_text())["studies"]["smoothing"]["tables"]
+    (table,) = (t for t in tables if t["key"] == "differences_smoothed")
+    (row,) = (r for r in table["rows"] if r[0] == "self-distillation")
+    wanted = [100 * row[1][name] for name in ("mean", "low", "high")]
+    assert found == pytest.approx(wanted, rel=1e-12, abs=1e-10)

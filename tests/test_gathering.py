@@ -61,7 +61,7 @@ def run(case: tuple[str, str, str], rank: int = 0, world: int = 1) -> list[tuple
     name, ranked, kind = case
     criterion = PosteriorLoss(PRIORS[name], label_weight=0.4, reduction="none", seed=5)
     if criterion.states:  # a window smaller than what the steps show, and than the last
-        criterion.states["prior"] = Recent(PRIORS[name].margins, window=9)
+        criterion.states["prior"] = Recent(PRIORS[name].margins, window=9, near=5)
     results = []
     for step in range(STEPS):
         logits, labels, teacher = (t[rank::world].clone() for t in batch(kind, step))

@@ -458,7 +458,7 @@ def test_more_smoothing_than_strength() -> None:
 @pytest.mark.parametrize("classes", [1, 0, 2.5, "3"])
 def test_matching_classes(classes: Any) -> None:
     for convert in (matching.uniform_smoothing, matching.true_class_smoothing):
-        with pytest.raises(ValueError, match="num_classes must be an integer of at least 2, got"):
+        with pytest.raises(ValueError, match="num_classes must be an integer ≥ 2, got"):
             convert(0.1, classes)
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import math
+import os
 import sys
+import warnings
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +17,7 @@ import pyarrow.parquet
 import pytest
 import torch
 
+from softprior import memory
 from softprior.predictions import read_predictions
 
 LOGITS = np.array([[1.0, -2.0, 0.5], [0.0, 0.25, -1e4], [3.0, 3.0, 3.0], [-1.0, 2.0, 7.0]])
@@ -233,7 +238,10 @@ def test_logits_that_are_not_finite(tmp_path, suffix, value):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ([0.5, 0.25, 0.5], r"must sum to 1 over the classes \(within 1e-3\), row 1 sums to 1.25"),
+        (
+            [0.5, 0.25, 0.5],
+            r"must sum to 1 over the classes \(within 0.02\), row 1 sums to 1.25",
+        ),
         ([1.5, -0.5, 0.0], "probabilities must be ≥ 0 and finite, got -0.5 in row 1, class 1"),
         ([1.0, math.nan, 0.0], "probabilities must be ≥ 0 and finite, got nan in row 1, class 1"),
         ([math.inf, 0.0, 0.0], "probabilities must be ≥ 0 and finite, got inf in row 1, class 0"),
@@ -243,6 +251,35 @@ def test_probabilities_that_are_none(tmp_path, suffix, row, message):
     scores = PROBS.copy()
     scores[1] = row
     _fails(_write(tmp_path / f"p{suffix}", scores, kind="prob"), message)
+
+
+@pytest.mark.parametrize("classes", [2, 4, 30, 1000])
+@pytest.mark.parametrize("rounded", ["bfloat16", "float16", "two decimals", "four decimals"])
+def test_probabilities_that_were_rounded(tmp_path, rounded, classes):
+    """Are divided by their sums, which is said in one line; or it is said what to do."""
+    p = torch.softmax(2 * torch.randn(40, classes, dtype=torch.float64), 1)
+    if "decimals" in rounded:
+        places = 2 if rounded == "two decimals" else 4
+        of = p.mul(10**places).round() / 10**places
+        may_fail = places == 2 and classes > 4
+    else:
+        of, may_fail = p.to(getattr(torch, rounded)).double(), False
+    off = (of.sum(1) - 1).abs().amax()
+    path = tmp_path / "p.npz"
+    np.savez(path, probs=of.numpy(), labels=p.argmax(1).numpy())
+    if may_fail:
+        _fails(path, r"row \d+ sums to .*; if they were rounded to few decimals, divide each row")
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        logits, _ = read_predictions(path)
+    assert [str(w.message).startswith("probabilities were divided by") for w in caught] == (
+        [True] if off > 1e-3 else []
+    )
+    close = torch.testing.assert_close
+    close(logits.exp().sum(1), torch.ones(40, dtype=torch.float64))
+    known = of > 0
+    close(logits.exp()[known], (of / of.sum(1, keepdim=True))[known])
 
 
 @tables
@@ -324,3 +361,67 @@ def test_text_of_several_lines_in_a_large_csv(tmp_path):
     rows = "".join(f'"a,\nb\n{"x" * 900}",{i % 2},0.75,0.25\n' for i in range(3000))
     path = _text(tmp_path / "p.csv", f"text,label,prob_0,prob_1\n{rows}")
     assert len(read_predictions(path)[1]) == 3000
+
+
+# --- memory, pipes -----------------------------------------------------------------------------
+
+
+@suffixes
+def test_a_pipe_or_a_device_is_never_opened(tmp_path, suffix):
+    """Opening a pipe would wait for ever."""
+    os.mkfifo(tmp_path / f"p{suffix}")
+    (tmp_path / f"zero{suffix}").symlink_to("/dev/zero")
+    for name in ("p", "zero"):
+        _fails(tmp_path / f"{name}{suffix}", "is a pipe or a device, wanted a file")
+
+
+def _npy(shape: tuple[int, ...], kind: str = "<f8", rows: bytes = b"") -> bytes:
+    """An array that has fewer values than its header says."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": kind, "fortran_order": False, "shape": shape}
+    )
+    return file.getvalue() + rows
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"), [((10**9, 10), "<f8"), ((10**6, 10**3), "<f2"), ((2**62, 4), "<f4")]
+)
+@pytest.mark.parametrize("name", ["logits", "labels"])
+def test_an_npz_that_states_more_than_there_is_room_for(tmp_path, shape, kind, name, monkeypatch):
+    monkeypatch.setattr(memory, "available", lambda: 2**30)
+    path = tmp_path / "p.npz"
+    arrays = {"logits": _npy((4, 3), rows=LOGITS.tobytes()), "labels": _npy((4,), rows=bytes(32))}
+    arrays[name] = _npy(shape, kind)
+    with zipfile.ZipFile(path, "w") as archive:
+        for each, content in arrays.items():
+            archive.writestr(f"{each}.npy", content)
+    size = 2 * math.prod(shape) * np.dtype(kind).itemsize / 2**20
+    _fails(path, f"array '{name}' and a copy of it would take {size:,.0f} MiB as the file states")
+
+
+@suffixes
+def test_a_small_file_that_unpacks_to_much(tmp_path, suffix, monkeypatch):
+    """Zeros: a thousandth on the disk of what they take in memory."""
+    path = tmp_path / f"p{suffix}"
+    scores, labels = np.zeros((400_000, 3), np.float32), np.zeros(400_000, np.int8)
+    if suffix == ".npz":
+        np.savez_compressed(path, logits=scores, labels=labels)
+    elif suffix == ".parquet":
+        pyarrow.parquet.write_table(_table(scores, labels, id=None), path)
+    else:  # nothing to unpack: of a file with a hole, only its size says how large it is
+        path.write_text("label,logit_0,logit_1\n0,1,2\n")
+        os.truncate(path, 2**40)
+    assert path.stat().st_blocks * 512 < 2**18
+    monkeypatch.setattr(memory, "SMALL", 2**20)
+    monkeypatch.setattr(memory, "available", lambda: 2**23)
+    _fails(path, r"would take [0-9,]+ MiB as the file states, more than half of the memory")
+
+
+def test_other_columns_and_arrays_are_not_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "SMALL", 2**10)
+    monkeypatch.setattr(memory, "available", lambda: 2**12)
+    for suffix in (".npz", ".parquet"):
+        more = np.zeros((4, 2**20)) if suffix == ".npz" else [bytes(2**20)] * 4
+        logits, _ = read_predictions(_write(tmp_path / f"p{suffix}", more=more))
+        assert torch.equal(logits, torch.tensor(LOGITS))

@@ -62,7 +62,7 @@ from softprior.report.diagnosis import diagnosis_section
 from softprior.report.figures import files
 from softprior.report.latex import escaped, render_latex
 from softprior.report.markdown import _label, _text, render_markdown
-from softprior.report.questions import answers
+from softprior.report.questions import QUESTIONS, answers
 from softprior.report.results import replace_text
 from softprior.report.terminal import show
 from softprior.report.tidy import FIELDS, to_csv
@@ -88,14 +88,20 @@ COLUMNS = (
 )
 
 
+def between(low: float, high: float) -> Difference:
+    """With this 95 % interval, of five seeds."""
+    t = 2.7764451051977987  # of four degrees of freedom
+    return Difference((low + high) / 2, 5, (high - low) / 2 / t, 4)
+
+
 def table(key: str = "levels", caption: str = "Synthetic.") -> Table:
     rows = [
         (
             name,
             Measured(0.9 + i / 97, 0.004 + i / 1e4, 5),
             Measured(0.1 * i + 1 / 3, math.nan, 1),
-            Difference(-0.02 + i / 83, -0.03 + i / 83, -0.01 + i / 83, 5),
-            Difference(0.01, math.nan, math.nan, 1),
+            between(-0.03 + i / 83, -0.01 + i / 83),
+            Difference(0.01, 1),
             30,
             "–" if i == 0 else 1e-3 * i,
         )
@@ -232,18 +238,18 @@ def test_page_and_terminal_read_alike(page: str) -> None:
         (Measured(0.98314, 0.00421, 5), Column(name="a", percent=True), "98.31 ± 0.42"),
         (Measured(0.98314, math.nan, 1), Column(name="a", percent=True), "98.31"),
         (Measured(-1.5, 0.25, 3), Column(name="a", digits=1), "−1.5 ± 0.2"),
-        (Difference(0.0012, -0.0031, 0.0055, 5), Column(name="a", percent=True, better="high"),
+        (between(-0.0031, 0.0055), Column(name="a", percent=True, better="high"),
          "+0.12 [−0.31, +0.55]"),
-        (Difference(0.5, 0.25, 0.75, 5), Column(name="a", better="high"),
+        (between(0.25, 0.75), Column(name="a", better="high"),
          "+0.50 [+0.25, +0.75] better"),
-        (Difference(0.5, 0.25, 0.75, 5), Column(name="a", better="low"),
+        (between(0.25, 0.75), Column(name="a", better="low"),
          "+0.50 [+0.25, +0.75] worse"),
-        (Difference(-0.5, -0.75, -0.25, 5), Column(name="a", better="low"),
+        (between(-0.75, -0.25), Column(name="a", better="low"),
          "−0.50 [−0.75, −0.25] better"),
-        (Difference(-0.5, -0.75, -0.25, 5), Column(name="a"), "−0.50 [−0.75, −0.25] differs"),
-        (Difference(0.002, 0.001, 0.003, 5), Column(name="a"), "+0.00 [+0.00, +0.00] differs"),
-        (Difference(0.5, math.nan, math.nan, 1), Column(name="a", better="high"), "+0.50"),
-        (Difference(0.0, 0.0, 0.0, 5), Column(name="a"), "0.00 [0.00, 0.00]"),
+        (between(-0.75, -0.25), Column(name="a"), "−0.50 [−0.75, −0.25] differs"),
+        (between(0.001, 0.003), Column(name="a"), "+0.00 [+0.00, +0.00] differs"),
+        (Difference(0.5, 1), Column(name="a", better="high"), "+0.50"),
+        (between(0.0, 0.0), Column(name="a"), "0.00 [0.00, 0.00]"),
         (30, Column(name="a"), "30"),
         (-3, Column(name="a"), "−3"),
         (1, Column(name="a", percent=True), "100.00"),
@@ -622,7 +628,7 @@ def test_a_claim_that_holds_is_answered_as_it_is_written() -> None:
     text = "posterior_loss is so."
     claim = Claim(text=text, verdict=Verdict("holds"), evidence="1", answers=("RQ2",))
     (answer,) = answers([dataclasses.replace(sections()[0], items=[claim])])
-    assert [words for _, words in answer.sentences] == ["posterior_loss is so: 1."]
+    assert [(row.words, row.effect) for row in answer.rows] == [("posterior_loss is so.", "1")]
 
 
 def test_the_paper_s_questions_are_answered_in_a_sentence() -> None:
@@ -637,11 +643,17 @@ def test_the_paper_s_questions_are_answered_in_a_sentence() -> None:
     asking = [dataclasses.replace(one, items=telling), two]
     found = answers(asking)
     assert [answer.name for answer in found] == ["RQ1", "RQ5"]
-    expected = "It works: +1.00. Does not hold: it always works: −1.00."
-    assert all(answer.sentences == [(asking[0], expected)] for answer in found)
+    expected = "It works. Does not hold: it always works."
+    for answer in found:
+        (row,) = answer.rows
+        assert (row.section, row.words, row.effect) == (asking[0], expected, "+1.00; −1.00")
+        assert row.verdict.outcome == "does not hold"
     text, page = render_markdown(asking, "x"), render(asking)
-    head = text.partition("## One study")[0]
-    assert head.count(f"), 5 seeds: {expected}") == 2  # once under each question
+    head = text.partition("## Contents")[0]
+    for name in ("RQ1", "RQ5"):
+        assert f"- **{name}.** {QUESTIONS[name]}" in head
+        assert f"| {name} | [One study](#one) | digits | ✗ does not hold | " in head
+    assert page.index(expected) < page.index("Contents")
     assert page.count(expected) == 2
     assert answers(sections()) == []
     assert "questions" not in render_markdown(sections(), "x").partition("## One study")[0]

@@ -45,6 +45,8 @@ def test_smoke(name: str, everything: Path) -> None:
     assert study["tables"]
     assert study["claims"]
     assert study["figures"]
+    for claim in (c for c in study["claims"] if c["answers"]):  # a row of the answers' table
+        assert len(claim["text"].split()) <= 25
     page = (everything / "report.html").read_text()
     cells = [c for t in study["tables"] for row in t["rows"] for c in row if isinstance(c, dict)]
     for cell in cells:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from softprior import checks
+from softprior.labels import valid_mask
 from softprior.margin import label_margin
 
 
@@ -47,6 +48,25 @@ class Batch:
         generator: torch.Generator | None = None,
         states: Sequence[tuple[object, nn.Module]] = (),
     ) -> None:
+        checks.logits_matrix(logits)
+        checks.tensor(labels, "labels")
+        probabilities = labels.dtype in checks.FLOATS
+        if not probabilities and labels.dtype not in checks.INTEGERS:
+            raise TypeError(f"labels must be integers or probabilities, got {labels.dtype}")
+        if labels.shape != (logits.shape if probabilities else logits.shape[:1]):
+            raise ValueError(
+                f"labels must be class indices ({len(logits)},) or class probabilities "
+                f"{tuple(logits.shape)} to go with logits, got shape {tuple(labels.shape)} of "
+                f"{labels.dtype}"
+            )
+        if teacher_logits is not None:
+            checks.floating(teacher_logits, "teacher_logits")
+        if index is not None:
+            index = checks.sample_numbers(index, len(logits))
+        if epoch is not None and not isinstance(epoch, Tensor):
+            checks.whole("epoch", epoch, 0)
+        if epochs is not None:
+            checks.whole("epochs", epochs, 1)
         self.logits = logits.detach()
         self.labels = labels
         self.teacher_logits = teacher_logits
@@ -77,7 +97,7 @@ class Batch:
     def valid(self) -> Tensor | None:
         """Mask (N,) of the samples that are not ignored; None where all are known to count."""
         if self._valid is None:
-            self._valid = (checks.valid(self.labels),)
+            self._valid = (valid_mask(self.labels),)
         return self._valid[0]
 
     @property
@@ -132,4 +152,12 @@ class Batch:
         raise ValueError(
             f"{component} remembers what it has seen, and a value keeps no state: use "
             f"softprior.PosteriorLoss, which keeps it for a {name}"
+        )
+
+
+def check_batch(batch: object) -> None:
+    """Raise TypeError unless it is one."""
+    if not isinstance(batch, Batch):
+        raise TypeError(
+            f"batch must be a softprior.Batch(logits, labels), got {checks.shown(batch)}"
         )

@@ -1,9 +1,10 @@
 """What a batch must look like, and what is said when it does not.
 
-Shapes, dtypes and devices are checked always. *Values* (labels in range, finite
-logits, counts that are not negative) are looked at only where looking is free of
-side effects: on the CPU and outside ``torch.compile`` and ``torch.func``. On an
-accelerator reading a value would stall the device at every step.
+Layouts, shapes, dtypes and devices are checked always. *Values* (finite logits, counts that are
+not negative) are looked at only where looking is free of side effects: on the CPU and outside
+``torch.compile`` and ``torch.func``. On an accelerator reading a value would stall the device at
+every step. What would be a wrong number there and no NaN (a label out of range, a sample's number)
+the device itself asserts, whenever it comes to it: :func:`softprior.devices.assert_later`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,20 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from softprior import devices
+
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+INTEGERS = (
+    *(torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8),
+    *(torch.uint16, torch.uint32, torch.uint64),
+)
 
 
 class NotFiniteError(ValueError):
@@ -33,10 +43,10 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {what} {name!r}: {hint}known are {', '.join(map(repr, ordered))}"
 
 
-def choice(what: str, value: str, known: Iterable[str]) -> None:
+def choice(what: str, value: object, known: Iterable[str]) -> None:
     """Raise ValueError unless ``value`` is one of ``known``."""
     known = tuple(known)
-    if value not in known:
+    if not isinstance(value, str) or value not in known:
         raise ValueError(unknown(what, str(value), known))
 
 
@@ -44,33 +54,85 @@ def number(
     what: str, value: Any, low: float, high: float = float("inf"), *, open_low: bool = False
 ) -> None:
     """Raise ValueError unless ``low <= value <= high`` (``low < value`` with ``open_low``)."""
-    real = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    # NumPy's scalars are Real, too; so is a Fraction, which torch cannot compute with.
+    plain = isinstance(value, (int, float)) or hasattr(value, "__array__")
+    real = plain and isinstance(value, numbers.Real) and not isinstance(value, bool)
     inside = real and (low < value if open_low else low <= value) and value <= high
-    if not inside or abs(value) == float("inf"):
+    too_large = isinstance(value, int) and abs(value) > sys.float_info.max
+    if not inside or too_large or abs(value) == float("inf"):
         left, right = ("(" if open_low else "["), (")" if high == float("inf") else "]")
         raise ValueError(
-            f"{what} must be a number in {left}{low:g}, {high:g}{right}, got {value!r}"
+            f"{what} must be a number in {left}{low:g}, {high:g}{right}, got {shown(value)}"
         )
 
 
+def whole(what: str, value: Any, low: int, high: int = 2**63 - 1) -> None:
+    """Raise ValueError unless ``value`` is an integer and ``low <= value <= high``."""
+    real = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not real or not low <= value <= high:
+        within = f"≥ {low}" if low > -(2**63) and high == 2**63 - 1 else f"in {low}..{high}"
+        raise ValueError(f"{what} must be an integer {within}, got {shown(value)}")
+
+
+def class_number(what: str, value: Any) -> None:
+    """Raise ValueError unless ``value`` can stand among class indices: any integer of 64 bits."""
+    whole(what, value, -(2**63))
+
+
+def flag(what: str, value: object) -> None:
+    """Raise TypeError unless ``value`` is True or False."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{what} must be True or False, got {shown(value)}")
+
+
+def shown(value: object) -> str:
+    """A value in a message, in one line and not too long; a large tensor by its shape."""
+    if isinstance(value, Tensor):
+        return f"a tensor ({value.dtype})"
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # an integer of too many digits
+        text = f"{type(value).__name__} that is too long to show"
+    return text if len(text) <= 60 else f"{text[:60]}…"
+
+
 def tensor(value: object, name: str) -> None:
-    """Raise TypeError unless ``value`` is a tensor."""
+    """Raise TypeError unless ``value`` is a tensor whose entries all lie there, one by one."""
     if not isinstance(value, Tensor):
         raise TypeError(f"{name} must be a torch.Tensor, got {type(value).__name__}")
+    if value.is_nested or value.layout is not torch.strided:
+        kind = "nested" if value.is_nested else str(value.layout).removeprefix("torch.")
+        use = "torch.nested.to_padded_tensor" if value.is_nested else f"{name}.to_dense()"
+        raise TypeError(f"{name} must be a dense tensor, got one that is {kind}; use {use}")
 
 
-def values_visible(values: Tensor) -> bool:
-    """Whether values may be read: eager mode, on the CPU, outside functional transforms."""
-    return (
-        not torch.compiler.is_compiling()
-        and values.device.type == "cpu"
-        and not torch._C._are_functorch_transforms_active()
-    )
+def floating(value: object, name: str) -> None:
+    """Raise TypeError unless ``value`` is a tensor of floating point that torch computes with."""
+    tensor(value, name)
+    assert isinstance(value, Tensor)
+    if value.dtype not in FLOATS:
+        hint = f"; use {name}.to(torch.float32)" if value.is_floating_point() else ""
+        raise TypeError(f"{name} must be floating point, got {value.dtype}{hint}")
+
+
+def integers(value: object, name: str) -> None:
+    """Raise TypeError unless ``value`` is a tensor of integers; bool is a mask, and none."""
+    tensor(value, name)
+    assert isinstance(value, Tensor)
+    if value.dtype not in INTEGERS:
+        hint = "; for a mask use mask.nonzero().squeeze(1)" if value.dtype == torch.bool else ""
+        raise TypeError(f"{name} must be integers, got {value.dtype}{hint}")
+
+
+def on_device(values: Tensor, name: str) -> None:
+    """Raise ValueError for a tensor of the meta device, where its values are wanted."""
+    if values.is_meta:
+        raise ValueError(f"{name} must have values, got a tensor on the meta device")
 
 
 def logits_matrix(logits: Tensor, name: str = "logits") -> None:
     """Raise unless ``logits`` is a non-empty floating tensor of shape (B, K) with K ≥ 2."""
-    tensor(logits, name)
+    floating(logits, name)
     if logits.ndim != 2:
         hint = (
             "; move the classes last and flatten the rest: logits.movedim(1, -1).flatten(0, -2)"
@@ -78,8 +140,6 @@ def logits_matrix(logits: Tensor, name: str = "logits") -> None:
             else ""
         )
         raise ValueError(f"{name} must have shape (B, K), got {tuple(logits.shape)}{hint}")
-    if not logits.is_floating_point():
-        raise TypeError(f"{name} must be floating point, got {logits.dtype}")
     if logits.shape[0] == 0:
         raise ValueError(f"{name} has no rows: the batch is empty, got shape {tuple(logits.shape)}")
     if logits.shape[1] < 2:
@@ -95,7 +155,7 @@ def finite_logits(logits: Tensor, name: str = "logits", valid: Tensor | None = N
     Rows that the mask ``valid`` (B,) leaves out may be anything.
     """
     # A finite sum has finite terms: one cheap pass, and a closer look only where it is not.
-    if not values_visible(logits) or math.isfinite(float(logits.detach().sum())):
+    if not devices.values_visible(logits) or math.isfinite(float(logits.detach().sum())):
         return
     wrong = ~torch.isfinite(logits)
     bad = (wrong if valid is None else wrong & valid.unsqueeze(1)).nonzero()
@@ -105,89 +165,6 @@ def finite_logits(logits: Tensor, name: str = "logits", valid: Tensor | None = N
             f"{name} has {len(bad)} entries that are not finite, the first in row {row}, column "
             f"{column} ({logits[row, column].item()}); a masked class (-inf) must be left out of K"
         )
-
-
-def class_labels(logits: Tensor, labels: Tensor, ignore_index: int | None = None) -> Tensor:
-    """Labels as torch.nn.CrossEntropyLoss takes them, checked against ``logits`` (B, K).
-
-    Returns int64 class indices (B,) in which every ignored sample is -1, or the
-    class probabilities (B, K) as they came.
-    """
-    rows, classes = logits.shape
-    tensor(labels, "labels")
-    if labels.device != logits.device:
-        raise ValueError(
-            f"labels are on {labels.device} and logits on {logits.device}; "
-            f"use labels.to({str(logits.device)!r})"
-        )
-    if labels.is_complex() or labels.dtype == torch.bool:
-        raise TypeError(f"labels must be integers or probabilities, got {labels.dtype}")
-    if labels.is_floating_point():
-        return _label_probabilities(logits, labels)
-    if labels.ndim == 2 and labels.shape[1] in (classes, 1):
-        if labels.shape[1] == 1:
-            raise ValueError(
-                f"labels have shape {tuple(labels.shape)}, wanted (B,): use labels.squeeze(1)"
-            )
-        raise ValueError(
-            f"labels look one-hot (integers of shape {tuple(labels.shape)}); pass class indices, "
-            "labels.argmax(1), or class probabilities, labels.float()"
-        )
-    if labels.shape != (rows,):
-        raise ValueError(
-            f"labels must have shape ({rows},) to go with logits {tuple(logits.shape)}, "
-            f"got {tuple(labels.shape)}"
-        )
-    if labels.dtype != torch.int64:
-        labels = labels.long()
-    if values_visible(labels):
-        low, high = (int(v) for v in labels.aminmax())
-        may_ignore = ignore_index is not None and low <= ignore_index <= high
-        if low >= 0 and high < classes and not may_ignore:
-            return labels
-        wrong = (labels < 0) | (labels >= classes)
-        if ignore_index is not None:
-            wrong &= labels != ignore_index
-        if bool(wrong.any()):
-            at = int(wrong.nonzero()[0])
-            raise ValueError(
-                f"labels must be in 0..{classes - 1} (K = {classes}), got {int(labels[at])} "
-                f"at position {at}"
-            )
-    if ignore_index is None:
-        return labels
-    return torch.where(labels == ignore_index, -1, labels)
-
-
-def _label_probabilities(logits: Tensor, labels: Tensor) -> Tensor:
-    if labels.ndim == 1:
-        raise TypeError(f"class indices must be integers, got {labels.dtype}; use labels.long()")
-    if labels.shape != logits.shape:
-        raise ValueError(
-            f"class probabilities must have the shape of logits, {tuple(logits.shape)}, "
-            f"got {tuple(labels.shape)}"
-        )
-    if values_visible(labels):
-        low = float(labels.detach().amin())
-        if not low >= 0:
-            raise ValueError(f"labels given as class probabilities must be ≥ 0, found {low:g}")
-        sums = labels.detach().sum(1, dtype=torch.float64)
-        off = (sums - 1).abs()
-        tolerance = 1e-4 if labels.dtype in (torch.float32, torch.float64) else 2e-2
-        if bool((off > tolerance).any()):
-            at = int(off.argmax())
-            raise ValueError(
-                "labels given as class probabilities must sum to 1 over the classes, "
-                f"row {at} sums to {float(sums[at]):.6g}"
-            )
-    return labels
-
-
-def valid(labels: Tensor) -> Tensor | None:
-    """Mask (B,) of the samples that are not ignored; None where none is known to be ignored."""
-    if labels.is_floating_point() or (values_visible(labels) and int(labels.min()) >= 0):
-        return None
-    return labels >= 0
 
 
 def teacher_matrix(logits: Tensor, teacher_logits: Tensor, valid: Tensor | None = None) -> None:
@@ -210,32 +187,42 @@ def teacher_matrix(logits: Tensor, teacher_logits: Tensor, valid: Tensor | None 
 
 def teacher_confidence(logits: Tensor, confidence: Tensor, valid: Tensor | None = None) -> None:
     """Raise unless ``confidence`` is one floating number per sample (B,); ±inf is allowed."""
+    floating(confidence, "teacher_logits")
     if confidence.shape != logits.shape[:1]:
         raise ValueError(
             f"teacher_logits of one number per sample must have shape ({len(logits)},), "
             f"got {tuple(confidence.shape)}"
         )
-    if not confidence.is_floating_point():
-        raise TypeError(f"teacher_logits must be floating point, got {confidence.dtype}")
     if confidence.device != logits.device:
         raise ValueError(f"teacher_logits are on {confidence.device}, logits on {logits.device}")
-    if not values_visible(confidence):
+    if not devices.values_visible(confidence):
         return
     wrong = confidence.isnan()
     if bool((wrong if valid is None else wrong & valid).any()):
         raise ValueError("teacher_logits of one number per sample contain NaN")
 
 
-def sample_index(index: Tensor | None, size: int, asked: object) -> Tensor:
-    """The samples' numbers (B,), checked to be those of a training set of ``size``."""
+def sample_index(index: Tensor | None, size: int, asked: object, rows: int | None = None) -> Tensor:
+    """The samples' numbers int64 (B,), checked to be those of a training set of ``size``."""
     name = type(asked).__name__
     if index is None:
         raise ValueError(f"{name} needs the samples' index: teacher(inputs, index)")
-    if values_visible(index) and index.numel():
+    index = sample_numbers(index, rows)
+    wanted = f"{name} wants a row for each sample of the whole training set"
+    if not devices.values_visible(index):
+        message = f"index must be in 0..{size - 1}; {wanted}"
+        devices.assert_later(lambda i: (i >= 0) & (i < size), index, message)
+    elif index.numel():
         low, high = (int(i) for i in index.aminmax())
         if low < 0 or high >= size:
-            raise ValueError(
-                f"index must be in 0..{size - 1}, found {low} to {high}; {name} wants a row for "
-                "each sample of the whole training set"
-            )
+            raise ValueError(f"index must be in 0..{size - 1}, found {low} to {high}; {wanted}")
     return index
+
+
+def sample_numbers(index: Tensor, rows: int | None = None) -> Tensor:
+    """The samples' numbers as int64 (B,): uint8 would be a mask where it is used as an index."""
+    integers(index, "index")
+    if index.ndim != 1 or rows not in (None, len(index)):
+        size = "B" if rows is None else rows
+        raise ValueError(f"index must have shape ({size},), got {tuple(index.shape)}")
+    return index.long()

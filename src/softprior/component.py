@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from softprior.batch import Batch
+
+Self = TypeVar("Self", bound="State")
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,29 @@ class State(nn.Module):
     def end_epoch(self) -> None:
         """Called at the end of each epoch, by ``criterion.end_epoch()``."""
 
+    def _apply(self: Self, fn: Any, recurse: bool = True) -> Self:
+        super()._apply(at_least_float32(fn), recurse)  # type: ignore[no-untyped-call]
+        return self
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # torch would call the checkpoint of a criterion that remembers nothing incomplete.
         for name, value in self.named_buffers(recurse=False):
             state_dict.setdefault(prefix + name, value)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def at_least_float32(cast: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """What ``module._apply`` is given, such as by ``.half()``, but for what adds things up.
+
+    Sums and averages in half precision stop growing: they only change the device.
+    """
+
+    def apply(value: Tensor) -> Tensor:
+        new = cast(value)
+        narrower = new.dtype.itemsize < min(4, value.dtype.itemsize)
+        return value.to(new.device) if narrower and value.is_floating_point() else new
+
+    return apply
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[Any]:

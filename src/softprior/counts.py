@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from softprior import checks
+from softprior import checks, devices
 
 
 class TwoLevel(NamedTuple):
@@ -39,6 +39,15 @@ class TwoLevel(NamedTuple):
 
     def dense(self, labels: Tensor, num_classes: int, dtype: torch.dtype | None = None) -> Tensor:
         """The same counts as a tensor (B, K)."""
+        _check_dense(num_classes, dtype)
+        checks.tensor(labels, "labels")
+        soft = labels.dtype in checks.FLOATS
+        shaped = labels.ndim == 2 and labels.shape[1] == num_classes if soft else labels.ndim == 1
+        if not shaped or not (soft or labels.dtype in checks.INTEGERS):
+            raise TypeError(
+                "labels must be class indices (B,) or class probabilities (B, K), got shape "
+                f"{tuple(labels.shape)} of {labels.dtype}"
+            )
         dtype = dtype or torch.get_default_dtype()
         label = label_probabilities(labels, num_classes, dtype)
         on, off = (
@@ -73,6 +82,7 @@ class Sparse(NamedTuple):
 
     def dense(self, num_classes: int, dtype: torch.dtype | None = None) -> Tensor:
         """The same counts as a tensor (B, K)."""
+        _check_dense(num_classes, dtype)
         dtype = dtype or self.values.dtype
         off = torch.as_tensor(self.elsewhere, dtype=dtype, device=self.values.device)
         full = off.reshape(-1, 1).expand(len(self.values), num_classes)
@@ -80,6 +90,12 @@ class Sparse(NamedTuple):
 
 
 Counts: TypeAlias = Tensor | TwoLevel | Sparse
+
+
+def _check_dense(num_classes: int, dtype: torch.dtype | None) -> None:
+    checks.whole("num_classes", num_classes, 2)
+    if not (dtype is None or (isinstance(dtype, torch.dtype) and dtype in checks.FLOATS)):
+        raise TypeError(f"dtype must be one of floating point, got {checks.shown(dtype)}")
 
 
 def dense_counts(
@@ -151,13 +167,12 @@ def _check_level(
     if not isinstance(level, Tensor):
         checks.number(name, level, lowest)
         return
+    checks.floating(level, name)
     if level.shape != shape:
         raise ValueError(f"{name} must have shape {tuple(shape)}, got {tuple(level.shape)}")
-    if not level.is_floating_point():
-        raise TypeError(f"{name} must be floating point, got {level.dtype}")
     if level.device != device:
         raise ValueError(f"{name} must be on the device of logits, {device}, got {level.device}")
-    if not (values and checks.values_visible(level)):
+    if not (values and devices.values_visible(level)):
         return
     if valid is not None:
         level = level[valid]
@@ -183,7 +198,7 @@ def _check_indices(logits: Tensor, indices: object, *, values: bool) -> None:
         raise ValueError(
             f"counts.indices must be on the device of logits, {logits.device}, got {indices.device}"
         )
-    if not (values and indices.numel() and checks.values_visible(indices)):
+    if not (values and indices.numel() and devices.values_visible(indices)):
         return
     low, high = (int(v) for v in indices.aminmax())
     if low < 0 or high >= classes:

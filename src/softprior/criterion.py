@@ -12,6 +12,7 @@ from softprior import checks, gathering, kernel, priors
 from softprior.batch import Batch
 from softprior.component import State, follow, without_autocast
 from softprior.counts import Counts, TwoLevel, check_counts
+from softprior.labels import class_labels
 from softprior.penalties import Penalty
 from softprior.posterior import REDUCTIONS, Reduction
 from softprior.priors import Prior
@@ -27,7 +28,8 @@ class PosteriorLoss(nn.Module):
 
     A teacher is never part of the criterion: pass its logits. What a prior or a penalty must
     remember, the criterion keeps as ``states``, which are part of its ``state_dict()``. In training
-    mode a call also lets them see its batch; after ``criterion.eval()`` nothing is remembered.
+    mode a call also lets them see its batch; after ``criterion.eval()`` nothing is remembered and
+    no draw is used up: each call draws what the next call of training will draw.
 
     Args:
         prior: a :class:`softprior.Prior`, or a function from a :class:`softprior.Batch` to counts;
@@ -66,6 +68,12 @@ class PosteriorLoss(nn.Module):
     ) -> None:
         super().__init__()
         checks.choice("reduction", reduction, REDUCTIONS)
+        checks.class_number("ignore_index", ignore_index)
+        checks.whole("seed", seed, -(2**63), 2**64 - 1)
+        checks.flag("auto_observe", auto_observe)
+        for name, size, low in (("num_samples", num_samples, 1), ("num_classes", num_classes, 2)):
+            if size is not None:
+                checks.whole(name, size, low)
         if prior is not None and (isinstance(prior, type) or not callable(prior)):
             raise TypeError(
                 f"prior must be a softprior Prior or None, got {prior!r}; "
@@ -82,7 +90,7 @@ class PosteriorLoss(nn.Module):
         self.signed = isinstance(prior, Prior) and prior.signed
         self.tested = prior is None or type(prior) in priors.found().values()
         # On the CPU whatever the device: the same draws everywhere, and B floats travel cheaply.
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(int(seed))
         built = {
             role: state
             for role, component in (("prior", prior), ("penalty", penalty))
@@ -103,7 +111,7 @@ class PosteriorLoss(nn.Module):
     ) -> Tensor:
         """The loss; ``index``, ``epoch`` and ``epochs`` are for priors that ask for them."""
         checks.logits_matrix(logits)
-        labels = checks.class_labels(logits, labels, self.ignore_index)
+        labels = class_labels(logits, labels, self.ignore_index)
         batch = self._batch(logits, labels, teacher_logits, index, epoch, epochs)
         counts: Counts = TwoLevel(0.0, 0.0) if self.prior is None else self.prior(batch)
         # The package's own priors are tested for the values of their counts.
@@ -116,12 +124,11 @@ class PosteriorLoss(nn.Module):
             assert isinstance(self.prior, Prior)
             with torch.no_grad(), without_autocast(batch.logits.device):
                 weight = self.prior.label_weight_of(batch)
-        if self.penalty is None:
-            reduction = self.reduction
-            loss = kernel.loss(logits, labels, counts, weight, reduction, signed=self.signed)
-        else:
-            each = kernel.loss(logits, labels, counts, weight, "none", signed=self.signed)
-            loss = self._reduced(each + self.penalty(logits, batch), batch)
+        valid, signed = batch.valid, self.signed
+        reduction: Reduction = self.reduction if self.penalty is None else "none"
+        loss = kernel.loss(logits, labels, counts, weight, reduction, valid=valid, signed=signed)
+        if self.penalty is not None:
+            loss = self._reduced(loss + self.penalty(logits, batch), batch)
         if self.training and self.auto_observe and self.states:
             self._observe(batch)
         return loss
@@ -142,7 +149,8 @@ class PosteriorLoss(nn.Module):
         """
         if not self.states:
             return
-        labels = checks.class_labels(logits, labels, self.ignore_index)
+        checks.logits_matrix(logits)
+        labels = class_labels(logits, labels, self.ignore_index)
         self._observe(self._batch(logits, labels, teacher_logits, index, epoch, epochs))
 
     @torch.no_grad()
@@ -179,6 +187,8 @@ class PosteriorLoss(nn.Module):
     ) -> Batch:
         for state in self.states.values():
             follow(state, logits.device)
+        # What is only looked at draws from a copy: to validate more often changes no training.
+        generator = self.generator if self.training else self.generator.clone_state()
         return Batch(
             logits,
             labels,
@@ -186,7 +196,7 @@ class PosteriorLoss(nn.Module):
             index=index,
             epoch=epoch,
             epochs=epochs,
-            generator=self.generator,
+            generator=generator,
             states=[(getattr(self, role), state) for role, state in self.states.items()],
         )
 

@@ -27,6 +27,11 @@ def names(package: str) -> list[str]:
 
 def modules(package: ModuleType) -> dict[str, ModuleType]:
     """The public modules of a package by name: files that begin with ``_`` are not members."""
+    return dict(_modules(package))
+
+
+@cache  # every recipe asks for its network; the folder is read once
+def _modules(package: ModuleType) -> dict[str, ModuleType]:
     return {
         name: importlib.import_module(f"{package.__name__}.{name}")
         for name in names(package.__name__)

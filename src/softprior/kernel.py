@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from softprior import checks
+from softprior import checks, devices
 from softprior.counts import Counts, Sparse, TwoLevel, check_counts, label_probabilities
 
 Reduction = Literal["none", "mean", "sum"]
@@ -22,15 +22,16 @@ def loss(
     label_weight: Tensor | float,
     reduction: Reduction,
     *,
+    valid: Tensor | None,
     signed: bool = False,
 ) -> Tensor:
     """total · logsumexp(f) - on · ⟨y, f⟩ - off · Σ_c f_c - ⟨dense, f⟩ - Σ_j more_j f_{at_j}.
 
     Reduced as asked for. Whatever there is one of per sample is a column (B, 1) from here on;
-    ``label_weight`` is a number, or a tensor () or (B,).
+    ``label_weight`` is a number, or a tensor () or (B,); ``valid`` the mask (B,) of samples that
+    are not ignored, or None where all are known to count.
     """
     dtype = _accumulate(logits)
-    valid = checks.valid(labels)
     if not labels.is_floating_point():
         labels = (labels if valid is None else labels.clamp(min=0)).unsqueeze(1)
     on = _column(label_weight, dtype, len(logits))
@@ -67,7 +68,7 @@ def loss(
     # A loss that is not finite is the free sign of bad input: only then look for the cause.
     # Under autocast a gradient scaler may be waiting for just that, so it is let through.
     if (
-        checks.values_visible(out)
+        devices.values_visible(out)
         and not math.isfinite(out.detach().sum().item())
         and not torch.is_autocast_enabled("cpu")
     ):

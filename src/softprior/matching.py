@@ -12,7 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from softprior import checks
+from softprior import checks, devices
+from softprior.labels import class_labels
 
 
 def uniform_smoothing(smoothing: float, num_classes: int) -> float:
@@ -50,12 +51,22 @@ def teacher_smoothing(
     checks.number("temperature", temperature, 0, open_low=True)
     checks.number("weight", weight, 0, open_low=True)
     checks.logits_matrix(teacher_logits, "teacher_logits")
-    labels = checks.class_labels(teacher_logits, labels)
+    checks.on_device(teacher_logits, "teacher_logits")
+    labels = class_labels(teacher_logits, labels)
     if labels.is_floating_point():
         raise TypeError(f"matching wants class indices (n,), got {labels.dtype} labels")
     checks.finite_logits(teacher_logits, "teacher_logits")
-    p = torch.softmax(teacher_logits.double() / temperature, -1)
-    return weight * (1 - p.gather(1, labels.unsqueeze(1)).mean().item())
+    p = torch.softmax(devices.float64_of(teacher_logits) / temperature, -1)
+    return weight * (1 - p.gather(1, labels.to(p.device).unsqueeze(1)).mean().item())
+
+
+class UnreachableError(ValueError):
+    """No temperature smooths by so much, or so little; ``nearest`` smooths by ``amount``."""
+
+    def __init__(self, nearest: float, amount: float, message: str) -> None:
+        super().__init__(message)
+        self.nearest = nearest
+        self.amount = amount
 
 
 def teacher_temperature(
@@ -74,7 +85,7 @@ def teacher_temperature(
         weight: the weight w of the soft target; the label has weight 1 - w.
 
     Raises:
-        ValueError: where no temperature reaches ε; the message says which range is reachable.
+        UnreachableError: where no temperature reaches ε; the message says which range is reachable.
             As T falls, the amount tends to w times the teacher's training error (large under
             label noise); as T grows, to ``w · (1 - 1/K)``.
 
@@ -85,7 +96,8 @@ def teacher_temperature(
     >>> round(teacher_smoothing(logits, torch.tensor([0, 1]), temperature=T, weight=0.6), 6)
     0.15
     """
-    _check_amount(smoothing, teacher_logits.shape[-1] if teacher_logits.ndim == 2 else 2)
+    checks.logits_matrix(teacher_logits, "teacher_logits")
+    _check_amount(smoothing, teacher_logits.shape[1])
     checks.number("weight", weight, 0, open_low=True)
 
     def amount_at(log_t: float) -> float:
@@ -97,11 +109,16 @@ def teacher_temperature(
     reached = [amount <= smoothing for amount in amounts]
     crossings = [i for i in range(len(grid) - 1) if reached[i] != reached[i + 1]]
     if not crossings:
+        gaps = [abs(e - smoothing) for e in amounts]
+        # Of equally near ones the largest: it says most of how a teacher's classes are alike.
+        nearest = max(u for u, gap in zip(grid, gaps, strict=True) if gap < min(gaps) + 1e-6)
         wrong = 1 - (teacher_logits.argmax(1) == labels).float().mean().item()
-        raise ValueError(
+        raise UnreachableError(
+            math.exp(nearest),
+            amount_at(nearest),
             f"no temperature smooths by {smoothing:g} at weight {weight:g}: this teacher reaches "
             f"{min(amounts):.4g} to {max(amounts):.4g} (it is wrong about {wrong:.1%} of its "
-            "training set); choose a smoothing in that range, or another weight"
+            "training set); choose a smoothing in that range, or another weight",
         )
     # Bisection in the last of them.
     last = crossings[-1]
@@ -142,6 +159,5 @@ def penalty_weight(smoothing: float, num_classes: int) -> float:
 
 
 def _check_amount(smoothing: float, num_classes: int, name: str = "smoothing") -> None:
-    if not isinstance(num_classes, int) or num_classes < 2:
-        raise ValueError(f"num_classes must be an integer of at least 2, got {num_classes!r}")
+    checks.whole("num_classes", num_classes, 2)
     checks.number(name, smoothing, 0, 1, open_low=True)

@@ -21,6 +21,7 @@ from softprior.counts import (
     dense_counts,
     label_probabilities,
 )
+from softprior.labels import class_labels, valid_mask
 
 Reduction = kernel.Reduction
 REDUCTIONS = ("none", "mean", "sum")
@@ -80,9 +81,12 @@ def posterior_loss(
     checks.logits_matrix(logits)
     checks.choice("reduction", reduction, REDUCTIONS)
     checks.number("label_weight", label_weight, -1)
-    labels = checks.class_labels(logits, labels, ignore_index)
+    checks.class_number("ignore_index", ignore_index)
+    checks.flag("signed", signed)
+    labels = class_labels(logits, labels, ignore_index)
     check_counts(logits, counts, signed=signed)
-    return kernel.loss(logits, labels, counts, label_weight, reduction, signed=signed)
+    valid = valid_mask(labels)
+    return kernel.loss(logits, labels, counts, label_weight, reduction, valid=valid, signed=signed)
 
 
 def soft_labels(
@@ -115,6 +119,16 @@ def soft_labels(
     """
     checks.number("label_weight", label_weight, -1)
     checks.tensor(labels, "labels")
+    checks.on_device(labels, "labels")
+    if labels.dtype not in (*checks.FLOATS, *checks.INTEGERS):
+        raise TypeError(f"labels must be integers or probabilities, got {labels.dtype}")
+    if not (labels.ndim == 1 + labels.is_floating_point() and len(labels)):
+        raise ValueError(
+            "labels must be class indices (B,) or class probabilities (B, K), got shape "
+            f"{tuple(labels.shape)} of {labels.dtype}"
+        )
+    if num_classes is not None:
+        checks.whole("num_classes", num_classes, 1)
     dtype = torch.get_default_dtype()
     for given in (labels, *(counts if isinstance(counts, (TwoLevel, Sparse)) else (counts,))):
         if isinstance(given, Tensor) and given.is_floating_point():
@@ -131,7 +145,7 @@ def soft_labels(
         raise ValueError("num_classes is needed: neither labels nor counts show K")
     like = labels.new_empty((*labels.shape[:1], num_classes), dtype=dtype)
     checks.logits_matrix(like, "the soft label")
-    labels = checks.class_labels(like, labels)
+    labels = class_labels(like, labels)
     check_counts(like, counts)
     dense = dense_counts(counts, labels, num_classes, dtype)
     target = label_weight * label_probabilities(labels, num_classes, dtype) + dense

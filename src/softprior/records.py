@@ -145,13 +145,22 @@ def from_record(role: Role, record: Mapping[str, Any] | str, objects: Objects) -
     else:
         more = "; one of your own is named as package.module:Name"
         raise ValueError(checks.unknown(role, name, known) + more)
-    if isinstance(record, Mapping) and version != member.version:
+    if isinstance(record, Mapping) and version != _version(member, fields):
         return _unimported(role, {"name": name, **fields, "version": version})
     allowed = [f.name for f in dataclasses.fields(member) if f.init]
     for field in fields:
         if field not in allowed:
             raise ValueError(checks.unknown(f"field of {role} {name!r}", field, allowed))
     return member(**fields)
+
+
+def _version(member: type[Component], fields: Mapping[str, Any]) -> int:
+    """The version of the component that these fields make; as they may be of an earlier one, of
+    the one with defaults where they make none."""
+    try:
+        return member(**fields).version
+    except (TypeError, ValueError):
+        return member().version
 
 
 def _tuples(value: Any) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from softprior import diagnostics
 from softprior.evidence import (
     Column,
     Comparison,
@@ -18,12 +18,13 @@ from softprior.evidence import (
     Measured,
     Method,
     Result,
+    blocks,
     curves,
     forest,
 )
 from softprior.evidence.comparison import PAIRED
 from softprior.evidence.curve_figure import Level, Panel, Series
-from softprior.evidence.statistics import Interval
+from softprior.evidence.differences import Interval
 from softprior.studies._shared.scores import TEST, compare
 from softprior.training import Recipe, Run
 
@@ -57,7 +58,7 @@ def test_gaps_are_antisymmetric_and_add_up(a: list[float], b: list[float], c: li
     assert (there.low, there.high) == pytest.approx((-back.high, -back.low), abs=1e-9)
     onward = found.gap(B, C, "accuracy").mean
     assert there.mean + onward == pytest.approx(found.gap(A, C, "accuracy").mean, abs=1e-9)
-    assert there == Difference.paired(a, b)
+    assert there == Difference.over_seeds(a, b)
     merged = found.averaged({Method("mean"): [A, B]})
     mean = merged.values(merged.methods[0], "accuracy")
     assert mean == pytest.approx([(x + y) / 2 for x, y in zip(a, b, strict=True)], abs=1e-12)
@@ -73,6 +74,20 @@ def test_gaps_of_gaps(a: list[float], b: list[float], c: list[float]) -> None:
     own = found.relative_to(lambda method: C if method == A else A)
     wanted = [(x - z) - (y - x) for x, y, z in zip(a, b, c, strict=True)]
     assert own.gap(A, B, "accuracy").mean == pytest.approx(sum(wanted) / 3, abs=1e-9)
+
+
+@given(values, values, values)
+def test_a_contrast_is_the_sum_and_a_slope_that_of_least_squares(
+    a: list[float], b: list[float], c: list[float]
+) -> None:
+    found = comparison(a=a, b=b, c=c)
+    mean = found.contrast({A: 0.5, B: 0.5, C: -1.0}, "accuracy")
+    wanted = [(x + y) / 2 - z for x, y, z in zip(a, b, c, strict=True)]
+    assert mean.mean == pytest.approx(sum(wanted) / 3, abs=1e-9)
+    assert found.slope([A, B], "x", "nll").mean == pytest.approx(
+        found.gap(B, A, "nll").mean, abs=1e-9
+    )
+    assert found.gap(A, A, "nll").bounds() == (0, 0)
 
 
 def test_seeds_must_match() -> None:
@@ -133,21 +148,25 @@ def test_a_caption_says_which_score_is_of_which_part_of_the_data() -> None:
     )
 
 
-def test_scores_are_made_of_their_images() -> None:
-    """Every score of the test set comes back from the images, drawn again or not."""
-    runs = [FakeRun(Recipe(seed=seed), Path()) for seed in range(2)]
-    found = compare({A: runs})
+def test_scores_of_the_test_set_are_made_of_their_images() -> None:
+    """Of the mean of an image's blocks and of what their differences say, against leaving out."""
+    runs = [FakeRun(Recipe(seed=seed), Path()) for seed in range(3)]
+    found = compare({A: runs, B: runs})
     for run, result in zip(runs, found.results[A].values(), strict=True):
-        assert result.images is not None
-        images = result.images()
-        assert images.ids.tolist() == list(range(60))
-        for name in TEST:
-            assert images.score(name) == pytest.approx(result.scores[name], rel=1e-6)
-            assert images.score(name, np.tile(images.ids, 3)) == pytest.approx(images.score(name))
-        rows = np.random.default_rng(0).integers(0, 60, 40)
+        assert result.blocks.keys() == TEST.keys()
         logits, labels = run.predictions("test")
-        right = (logits.argmax(1) == labels).double().numpy()
-        assert images.score("accuracy", rows) == pytest.approx(right[rows].mean())
+        for name, score in TEST.items():
+            t = diagnostics.fit_temperature(*run.predictions("validation")) if score.scaled else 1
+            of, t = score.function, float(t)
+            slow = blocks.of_function(
+                lambda rows, of=of, t=t, f=logits, y=labels: of(f[rows] / t, y[rows]), len(labels)
+            )
+            assert result.blocks[name] == pytest.approx(slow, rel=1e-4, abs=1e-4)
+    gap = found.gap(A, B, "ece")
+    assert (gap.mean, gap.se) == (0, 0)
+    assert "other test images" in found.covered
+    half = found.averaged({Method("mean"): [A, B]}).relative_to(Method("mean"))
+    assert half.results[Method("mean")][0].blocks["nll"] == pytest.approx(0)
 
 
 # --- drawing ---------------------------------------------------------------------------------
@@ -184,7 +203,7 @@ def test_curves_draw_each_point_at_its_place() -> None:
     assert found["b"] == [[0.5, 3]]
     assert [y for _, y in found["c"]] == [4, 4]
     assert drawing.data["Y"]["a"]["0"] == [1, 0, 2]
-    assert "95 % t intervals" in drawing.caption
+    assert "95 % intervals" in drawing.caption
     (legend,) = ax.figure.legends
     assert sorted(text.get_text() for text in legend.get_texts()) == ["a", "b", "c"]
     plain = curves("k", "K", [Panel(ylabel="Y", xlabel="X", series=[diamond])],

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import math
 from dataclasses import replace
 
 import pytest
 import torch
-from scipy import stats
 
 from softprior import diagnostics
 from softprior.evidence import (
@@ -21,7 +19,7 @@ from softprior.evidence import (
     Result,
     Table,
 )
-from softprior.evidence.statistics import Interval
+from softprior.evidence.claims import claim
 from softprior.studies import Scale, generations
 from softprior.studies._shared.recipes import base
 from softprior.studies.generations import measures as module
@@ -107,12 +105,12 @@ def test_ensemble_of_one_is_that_one(runs: list[Run]) -> None:
 
 
 def test_gains_go_with_the_teacher_not_with_the_student() -> None:
-    # The teachers' uncertainty is 1, 2, 3 and gains are .1, .2, .3; the last student's own
-    # uncertainty must not count.
-    found = made(*[([0.5, 0.6, 0.7, 0.8], [1.0, 2.0, 3.0, -9.0])] * 5)
-    assert module.teachers(found, "uncertainty") == [[1.0, 2.0, 3.0]] * 5
-    assert module.correlate(found, "uncertainty", "since generation 1").value == pytest.approx(1)
-    assert module.correlate(found, "diversity", "since generation 1").value == pytest.approx(-1)
+    """The last student's own uncertainty must not count."""
+    g = torch.Generator().manual_seed(0)
+    asked = torch.randn(5, 3, generator=g, dtype=torch.float64)
+    found = made(*(([0.5, *(0.5 + 0.1 * u).tolist()], [*u.tolist(), -9.0]) for u in asked))
+    assert module.teachers(found, "uncertainty") == asked.tolist()
+    assert module.association(found, "uncertainty", "since generation 1").mean == pytest.approx(0.1)
 
 
 def test_gains_since_the_first_and_on_the_teacher() -> None:
@@ -121,46 +119,20 @@ def test_gains_since_the_first_and_on_the_teacher() -> None:
     assert module.gains(found, "over the teacher") == [[0.25, -0.125]]
 
 
-def test_correlation_against_scipy() -> None:
-    g = torch.Generator().manual_seed(0)
-    numbers = torch.randn(6, 2, 5, generator=g, dtype=torch.float64).tolist()
-    found = made(*((a, u) for a, u in numbers))
-    x = [u for _, us in numbers for u in us[:-1]]
-    y = [a - accuracies[0] for accuracies, _ in numbers for a in accuracies[1:]]
-    ours = module.correlate(found, "uncertainty", "since generation 1")
-    assert ours.value == pytest.approx(stats.spearmanr(x, y).statistic)
-
-
 def test_a_common_trend_is_taken_away() -> None:
-    """Each seed a constant above the trend: without it, gains fall where uncertainty rises."""
-    rise = [0.0, 1.0, 2.0, 3.0]
-    found = made(
-        *(([0.0, *(10 * a - s for a in rise[1:])], [10 * u + s for u in rise]) for s in range(6))
+    """All rise alike over the generations: beyond that, gains fall where uncertainty rises."""
+    g = torch.Generator().manual_seed(0)
+    apart = torch.randn(6, 4, generator=g, dtype=torch.float64)
+    rise = torch.arange(4, dtype=torch.float64)
+    rows = [(10 * rise - a.roll(1)).tolist() for a in apart]
+    found = made(*((row, (10 * rise + a).tolist()) for row, a in zip(rows, apart, strict=True)))
+    assert module.association(found, "uncertainty", "since generation 1").mean == pytest.approx(-1)
+
+
+def test_the_claim_of_rq1_is_decided_by_the_slope(runs: list[Run]) -> None:
+    *_, about_diversity, _ = (i for i in generations.show(runs) if isinstance(i, Claim))
+    assert about_diversity.answers == ("RQ1",)
+    gap = module.association(module.chains(runs), "diversity", "since generation 1")
+    assert claim("So.", {"slope": gap}, "higher", Column(name="S")).verdict == (
+        about_diversity.verdict
     )
-    pooled = module.correlate(found, "uncertainty", "since generation 1")
-    without = module.correlate(found, "uncertainty", "since generation 1", detrended=True)
-    assert pooled.value > 0.5
-    assert without.value == pytest.approx(-1)
-
-
-def test_centred_columns_have_mean_zero() -> None:
-    rows = torch.randn(7, 3, dtype=torch.float64)
-    ours = torch.tensor(module.centred(rows.tolist()), dtype=torch.float64)
-    torch.testing.assert_close(ours, rows - rows.mean(0))
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "seeds", "expected"),
-    [
-        (0.1, 0.9, 10, "holds"),
-        (-0.9, -0.1, 10, "does not hold"),
-        (-0.1, 0.9, 10, "cannot tell"),
-        (0.1, 0.9, 4, "cannot tell"),
-        (-0.9, -0.1, 4, "cannot tell"),
-        (math.nan, math.nan, 1, "cannot tell"),
-    ],
-)
-def test_verdict_on_a_correlation(low: float, high: float, seeds: int, expected: str) -> None:
-    claim = generations.associated("So.", Interval(0.5, low, high), seeds=seeds, students=9)
-    assert claim.verdict.outcome == expected
-    assert ("[" in claim.evidence) == (not math.isnan(low))

@@ -182,25 +182,34 @@ def test_accuracy_that_never_turns_is_no_rise_and_fall(monkeypatch: pytest.Monke
     *_, by_diversity, by_validation, nll, _ = claims_of(given, monkeypatch)
     assert by_diversity.verdict.outcome == "does not hold"  # the largest T is better still
     assert by_validation.verdict.outcome == "cannot tell"  # the chosen one is an end
-    assert nll.verdict.outcome == "cannot tell"
+    assert nll.verdict.outcome == "no difference"  # so is the calmest
 
 
 @pytest.mark.parametrize(
     ("diversity", "expected"),
     [
-        ({1.0: -8.0, 4.0: -2.0, 64.0: -1.0}, "holds"),  # 3 nats a doubling, then a quarter
-        ({1.0: -8.0, 4.0: -2.0, 64.0: -3.0}, "holds"),
-        ({1.0: -8.0, 4.0: -7.0, 64.0: 3.0}, "does not hold"),
+        ({1.0: -8.0, 4.0: -2.0, 64.0: -1.8}, "holds"),  # 0.05 nats a doubling
+        ({1.0: -8.0, 4.0: -2.0, 64.0: -3.0}, "does not hold"),  # it collapses
+        ({1.0: -8.0, 4.0: -7.0, 64.0: 3.0}, "does not hold"),  # it rises on
     ],
 )
-def test_levelling_off(
+def test_a_plateau_is_one(
     diversity: dict[float, float], expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flat = dict.fromkeys(diversity, 0.5)
-    still_grows, levels_off, *_ = claims_of(made(flat, flat, diversity), monkeypatch)
-    assert still_grows.verdict.outcome == "holds"
-    assert "beyond T = 4" in levels_off.text
-    assert levels_off.verdict.outcome == expected
+    plateau, *_ = claims_of(made(flat, flat, diversity), monkeypatch)
+    assert "level beyond T = 4" in plateau.text
+    assert plateau.verdict.outcome == expected
+
+
+def test_probabilities_of_random_logits_have_no_plateau(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A claim that held for them would say nothing of teachers."""
+    g = torch.Generator().manual_seed(0)
+    logits, labels = 3 * torch.randn(2000, 100, generator=g), torch.zeros(2000, dtype=torch.long)
+    diversity = {t: diagnostics.confidence_diversity(logits / t, labels) for t in (1.0, 4.0, 20.0)}
+    flat = dict.fromkeys(diversity, 0.5)
+    plateau, *_ = claims_of(made(flat, flat, diversity), monkeypatch)
+    assert plateau.verdict.outcome == "does not hold"
 
 
 def test_middle_is_the_geometric_one() -> None:

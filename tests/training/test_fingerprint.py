@@ -256,7 +256,7 @@ def test_a_damaged_entry_is_written_again(tmp_path: Path, cache: Path, content: 
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("format", 2),
+        ("format", 1),
         ("path", "/elsewhere"),
         ("signature", "0"),
         ("versions", {}),

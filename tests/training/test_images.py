@@ -10,8 +10,8 @@ import torch
 from on_disk import cifar, encoded, identity, numbered, write_parquet
 
 from softprior.training.images import NAMES, Dataset, check, load
-from softprior.training.images.decode import MODES
 from softprior.training.images.noise import noisy
+from softprior.training.images.picture import MODES
 from softprior.training.images.splits import generator, stratified
 from softprior.training.images.subset import parse
 
@@ -118,30 +118,71 @@ def test_validation_must_leave_every_class_an_image(tmp_path: Path) -> None:
 # --- subsets -----------------------------------------------------------------------------------
 
 
-def test_a_subset_is_fixed_nested_and_keeps_the_test_images(small: Path) -> None:
-    def chosen(subset: str, seed: int) -> set[int]:
-        d = load(small, seed=seed, validation=0.2, subset=subset)
-        return set(identity(d.train.pixels) + identity(d.validation.pixels))
+def of_subset(path: Path, subset: str, seed: int = 0) -> tuple[set[int], list[int], Dataset]:
+    """Which images are trained on (and validated), which tested on."""
+    d = load(path, seed=seed, validation=0.2, subset=subset)
+    used = identity(d.train.pixels) + identity(d.validation.pixels)
+    return set(used), identity(d.test.pixels), d
 
-    some = chosen("classes=3,per_class=5", 0)
-    assert len(some) == 15
-    assert {k % 4 for k in some} == {0, 1, 2}
-    assert some == chosen("classes=3,per_class=5", 9)  # not from the seed
-    assert chosen("classes=2,per_class=4", 0) < some
-    assert chosen("classes=2", 0) == {k for k in range(60) if k % 4 < 2}
-    d = load(small, seed=0, validation=0.2, subset="per_class=5,classes=3")
-    assert identity(d.test.pixels) == [k for k in range(60, 80) if k % 4 < 3]
-    assert d.classes == ("class 0", "class 1", "class 2")
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_subset_is_drawn_once_for_all_runs_and_tests_on_what_it_leaves_out(
+    small: Path, seed: int
+) -> None:
+    text = f"classes=3,per_class=5,seed={seed}"
+    used, tested, d = of_subset(small, text)
+    assert (used, tested) == of_subset(small, text, seed=9)[:2]  # not from the run's seed
+    classes = sorted({k % 4 for k in used})
+    assert (len(used), len(classes)) == (15, 3)
+    assert d.classes == tuple(f"class {c}" for c in classes)
+    official = [k for k in range(60, 80) if k % 4 in classes]
+    assert d.official == len(official)
+    assert tested == official + [k for k in range(60) if k % 4 in classes and k not in used]
+    for part in d[:3]:  # labels count the classes that are left
+        assert [classes.index(k % 4) for k in identity(part.pixels)] == part.labels.tolist()
+    fewer, _, _ = of_subset(small, f"classes=2,per_class=4,seed={seed}")
+    assert fewer < used
+    assert "tested on 15 official test images and 30 that the subset leaves out" in d.description
+
+
+def test_a_subset_s_seed_draws_classes_and_images(small: Path) -> None:
+    seeds = range(6)
+    assert len({tuple(of_subset(small, f"classes=2,seed={s}")[2].classes) for s in seeds}) > 1
+    assert len({frozenset(of_subset(small, f"per_class=5,seed={s}")[0]) for s in seeds}) == 6
+    plain, tested, d = of_subset(small, "classes=4")
+    assert (len(plain), len(tested), d.official) == (60, 20, 20)
+
+
+def test_copies_of_training_images_leave_the_test_part_of_a_subset(tmp_path: Path) -> None:
+    images = [encoded(numbered(k % 20)) for k in range(40)]  # each twice
+    labels = [k % 2 for k in range(40)]
+    write_parquet(tmp_path / "train.parquet", images, labels)
+    tests = [*images[:6], *(encoded(numbered(k)) for k in range(100, 104))]
+    write_parquet(tmp_path / "test.parquet", tests, [0, 1] * 5)
+    used, tested, d = of_subset(tmp_path, "per_class=8")
+    assert not used & set(tested)
+    assert d.official == len([k for k in range(6) if k not in used]) + 4
+    assert tested[d.official - 4 : d.official] == [100, 101, 102, 103]
+    gone = 10 + 40 - 16 - len(tested)
+    assert f"{gone} test images are training images, byte for byte: they are left out" in (
+        d.description
+    )
+    assert load(tmp_path, seed=0, validation=0.2).test.labels.shape == (10,)  # as published
+    write_parquet(tmp_path / "test.parquet", images[:2], [0, 1])
+    with pytest.raises(ValueError, match="every test image of the subset is also a training"):
+        load(tmp_path, seed=0, validation=0.2, subset="per_class=20")
 
 
 def test_only_the_chosen_images_are_decoded(tmp_path: Path) -> None:
-    images = [encoded(numbered(k)) if k % 3 < 2 else b"not an image" for k in range(30)]
+    drawn = torch.randperm(3, generator=generator("subset classes", 0))[:2].tolist()
+    images = [encoded(numbered(k)) if k % 3 in drawn else b"not an image" for k in range(30)]
     labels = [k % 3 for k in range(30)]
     write_parquet(tmp_path / "train.parquet", images, labels)
-    write_parquet(tmp_path / "test.parquet", images, labels)
+    tests = [encoded(numbered(k)) for k in range(30, 60)]
+    write_parquet(tmp_path / "test.parquet", tests, labels)
     d = load(tmp_path, seed=0, validation=0.2, subset="classes=2")
     assert len(d.test.labels) == 20
-    with pytest.raises(ValueError, match="row 2: the image cannot be decoded"):
+    with pytest.raises(ValueError, match=r"row \d: the image cannot be decoded"):
         load(tmp_path, seed=0, validation=0.2)
 
 
@@ -153,6 +194,8 @@ def test_only_the_chosen_images_are_decoded(tmp_path: Path) -> None:
         ("clases=2", "unknown key of subset 'clases': did you mean 'classes'"),
         ("classes=2,classes=3", "has classes twice: keep one"),
         ("classes=1", "classes must be an integer ≥ 2, got '1'"),
+        ("seed=1", "has a seed and nothing to draw"),
+        ("per_class=4,seed=-1", "seed must be an integer ≥ 0, got '-1'"),
         ("per_class=0", "per_class must be an integer ≥ 1, got '0'"),
         ("per_class=ten", "per_class must be an integer ≥ 1, got 'ten'"),
         ("classes=5", "subset asks for 5 classes, and .* has 4"),
@@ -165,8 +208,9 @@ def test_bad_subsets_are_named(small: Path, text: str, said: str) -> None:
 
 
 def test_a_subset_string_is_parsed() -> None:
-    assert parse(" classes = 3 , per_class=2") == (3, 2)
-    assert parse("per_class=2") == (None, 2)
+    assert parse(" classes = 3 , per_class=2") == (3, 2, 0)
+    assert parse("per_class=2,seed=7") == (None, 2, 7)
+    assert parse("per_class=2").text == "per_class=2,seed=0"
 
 
 # --- label noise -------------------------------------------------------------------------------

@@ -12,9 +12,10 @@ import pytest
 import torch
 from on_disk import cifar, encoded, numbered, write_parquet
 
+from softprior import memory
 from softprior.training import Recipe, Store, fit
 from softprior.training.augment import KINDS, Views
-from softprior.training.images import Dataset, load, mapped, memory, moments
+from softprior.training.images import Dataset, load, mapped, moments
 
 
 def read(path: Path | str) -> Dataset:

@@ -225,3 +225,28 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModuleNotFoundError, match="pip install timm"):
         build("timm:resnet50")
     assert not any(name.startswith("timm") for name in models.found())
+
+
+SIDES = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 40, 72, 130])
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(height=SIDES, width=SIDES)
+@example(height=8, width=72)
+@example(height=1, width=1)
+@example(height=2, width=130)
+def test_images_of_any_shape_go_through_or_are_told_too_small(
+    name: str, height: int, width: int
+) -> None:
+    """Never in the words of torch, and none of 16 pixels or more is refused."""
+    if name in LARGE and max(height, width) > 40:
+        return  # they take seconds, and are built as the first of them is
+    try:
+        network = build(name, (3, height, width))
+    except ValueError as error:
+        message = f"images of {height} × {width} pixels are too small for network {name}"
+        assert str(error).startswith(message)  # noqa: PT017 - both ways are right
+        assert min(height, width) < 16
+    else:
+        with torch.no_grad():
+            assert network(torch.zeros(2, 3, height, width)).shape == (2, 10)

@@ -15,7 +15,7 @@ from on_hugging_face import library
 from PIL import Image
 from torch.utils.data import IterableDataset, TensorDataset
 
-from softprior.training.images import classes, finding, load
+from softprior.training.images import classes, finding, load, picture
 from softprior.training.images import decode as decoding
 from softprior.training.images.encoding import netpbm
 from softprior.training.images.fingerprinting import fingerprint
@@ -119,6 +119,27 @@ def test_the_same_images_in_any_form_are_the_same_data() -> None:
         assert both == OwnData.of({"train": forms[0], "test": as_items(images[:3], labels[:3])})
 
 
+@pytest.mark.parametrize("labels", [[1, 2, 3], [0, 7, 999], [5, 6, 8]])
+def test_labels_that_are_not_0_to_k_are_numbered_and_told(
+    labels: list[int], tmp_path: Path
+) -> None:
+    """As in files; with names they mean what they say, and are refused."""
+    images, _ = arrays(12, 5, 7)
+    given = np.array(labels * 4)
+    with pytest.warns(UserWarning, match=r"own data: labels .* are numbered from 0 to 2") as said:
+        data = OwnData.of((images, given), (images[:3], given[:3]))
+    assert len(said) == 1
+    assert data.classes == tuple(map(str, labels))
+    assert data.train.part.labels.tolist() == [0, 1, 2] * 4
+    assert fingerprint(data.write(tmp_path)) == data.fingerprint
+    same = OwnData.of(
+        (images, np.arange(12) % 3), (images[:3], np.arange(3)), classes=list(data.classes)
+    )
+    assert same == data
+    with pytest.raises(ValueError, match=r"row \d+: label \d+ is not in 0..2"):
+        OwnData.of((images, given), classes=["a", "b", "c"])
+
+
 def test_data_differ_by_pixels_labels_shape_and_names_and_not_by_what_they_are_called() -> None:
     images, labels = arrays(12, 4, 6)
     other = images.copy()
@@ -220,7 +241,7 @@ def test_images_of_pillow_become_grey_or_colour_as_when_decoded(tmp_path: Path) 
     kinds.append(clear)
     data = OwnData.of(Items([(image, k % 2) for k, image in enumerate(kinds)]))
     for image, got in zip(kinds, data.train.part.read(list(range(8))), strict=True):
-        mode = decoding.MODES[image.mode]
+        mode = picture.MODES[image.mode]
         wanted = image.convert("RGBA").convert("RGB") if image is clear else image.convert(mode)
         assert np.array_equal(got, np.asarray(wanted))
     with pytest.raises(ValueError, match=r"train, item 1: the image cannot be used \(its mode is"):

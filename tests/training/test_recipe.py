@@ -95,7 +95,13 @@ def test_every_field_changes_the_digest() -> None:
         "select": "last",
     }
     # only beside another field, or True unless asked for
-    beside = {"noise_kind", "teacher_targets", "channels_last", "fingerprint"}
+    beside = {
+        "noise_kind",
+        "teacher_targets",
+        "target_diversity",
+        "channels_last",
+        "fingerprint",
+    }
     assert set(other) | beside == {f.name for f in dataclasses.fields(Recipe)}
     changed = [replace(FIRST, **{name: value}) for name, value in other.items() if value]
     noisy = replace(FIRST, label_noise=0.2)
@@ -300,7 +306,7 @@ SPELLINGS: list[Callable[[], list[Recipe]]] = [
     lambda: [Recipe(label_weight=weight) for weight in (None, 1, 1.0)],
     lambda: [Recipe(learning_rate=1), Recipe(learning_rate=1.0)],
     lambda: [Recipe(prior=BetaPrior(a=a)) for a in (5, 5.0)],
-    lambda: [Recipe(subset=s) for s in ("classes=3,per_class=5", " per_class=5, classes=3")],
+    lambda: [Recipe(subset=s) for s in ("classes=3,per_class=5", "seed=0, per_class=5, classes=3")],
     lambda: [Recipe(), Recipe(fingerprint="digits"), resolve(Recipe())],
 ]
 
@@ -470,7 +476,7 @@ def test_functions_that_carry_values_are_refused() -> None:
 
 def test_formats_of_before_are_named() -> None:
     for old in ({"confidence_penalty": 0.1}, {"ema_decay": 0.999}, {"format": 1}):
-        with pytest.raises(OldFormatError, match="of another format than 2"):
+        with pytest.raises(OldFormatError, match="of another format than 3"):
             Recipe.from_dict(old)
 
 
@@ -495,3 +501,15 @@ def test_every_member_has_a_name_and_a_label() -> None:
             assert member().label
     assert isinstance(priors.found()["beta"](), Prior)
     assert ema.EMA() == EMA()
+
+
+def test_running_ranks_have_a_version_of_their_own() -> None:
+    """Those stored before are shown and not trained again; other runs are as they were."""
+    running = BetaPrior(among="running")
+    record = records.to_record("prior", running)
+    assert record["version"] == 2
+    assert records.from_record("prior", record, {}) == running
+    del record["version"]
+    assert not records.imported(records.from_record("prior", record, {}))
+    assert "version" not in records.to_record("prior", BetaPrior())
+    assert records.from_record("prior", records.to_record("prior", BetaPrior()), {}) == BetaPrior()

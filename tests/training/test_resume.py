@@ -23,7 +23,7 @@ from members import uncovered
 from own_members import ClassMeansPrior, FallingPrior, GrowingPenalty, Snapshot, network
 
 from softprior import BetaPrior, TeacherPrior, UniformPrior
-from softprior.training import Recipe, Run, Store, checkpoint, fit, generations, loop
+from softprior.training import Recipe, Run, Store, checkpoint, fit, generations, integrity, loop
 from softprior.training.job import to_job
 
 BASE = Recipe(model="convnet", epochs=3, batch_size=128)
@@ -204,7 +204,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     ("change", "message"),
     [
         ({"recipe": "0123456789abcdef"}, r"belongs to recipe 0123456789abcdef, not to"),
-        ({"format": 99}, r"written by a newer softprior \(format 99, this one reads up to 1\)"),
+        ({"format": 99}, r"written by a newer softprior \(format 99, this one reads up to 2\)"),
     ],
 )
 def test_a_foreign_checkpoint_is_refused(
@@ -214,6 +214,8 @@ def test_a_foreign_checkpoint_is_refused(
     folder = stopped(BASE, store, epoch=1)
     newest = max(folder.glob("[0-9]*")) / "state.json"
     newest.write_text(json.dumps({**json.loads(newest.read_text()), **change}))
+    (newest.parent / integrity.LIST).unlink()
+    integrity.seal(newest.parent)
     with pytest.raises(checkpoint.RefusedError, match=message):
         fit(BASE, store)
 
@@ -230,7 +232,10 @@ def test_a_full_disk_leaves_the_last_checkpoint_valid(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
         patched.setattr(safetensors.torch, "save_file", full)
-        with pytest.raises(OSError, match="No space left"):
+        with (
+            pytest.warns(UserWarning, match="no checkpoint is written: No space left"),
+            pytest.raises(OSError, match="No space left"),
+        ):
             fit(BETA, store, checkpoint_every=0)
     assert sorted(path.name for path in folder.iterdir()) == before
     same_bits(trained(BETA), fit(BETA, store))

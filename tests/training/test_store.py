@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,9 @@ import pytest
 import safetensors.torch
 import torch
 
-from softprior.training import Recipe, Run, Store, fit, models
+from softprior.training import Recipe, Run, Store, fit, integrity, models
 from softprior.training.recipe import OldFormatError
-from softprior.training.store import open_run
+from softprior.training.run import open_run
 
 RECIPE = Recipe(epochs=1)
 TENSORS = {
@@ -69,23 +67,6 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sweep_removes_what_the_dead_left_and_nothing_else(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    put(store)
-    dead = subprocess.run(
-        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
-    )
-    left = tmp_path / f".{RECIPE.digest}-{int(dead.stdout)}-abc"
-    busy = tmp_path / f".{RECIPE.digest}-{os.getpid()}-abc"
-    for folder in (left, busy):
-        folder.mkdir()
-        (folder / "recipe.json").write_text("{")
-    store.sweep()
-    assert not left.exists()
-    assert busy.exists()
-    assert len(list(store.runs())) == 1
-
-
 @pytest.mark.parametrize("name", ["weights", "best", "predictions"])
 @pytest.mark.parametrize("how", ["truncated", "missing", "foreign", "empty"])
 def test_a_damaged_run_is_made_again(name: str, how: str, tmp_path: Path) -> None:
@@ -135,17 +116,25 @@ def test_weights_that_are_damaged_later_are_named(tmp_path: Path) -> None:
 def test_a_foreign_recipe_is_refused_with_its_path(tmp_path: Path) -> None:
     run = put(Store(tmp_path))
     recipe = {**RECIPE.to_dict(), "epohs": 3}
-    (run.path / "recipe.json").write_text(json.dumps(recipe))
+    rewrite(run.path, "recipe.json", json.dumps(recipe))
     with pytest.raises(ValueError, match=r"is not a run that this version can read: .*'epohs'"):
         open_run(run.path)
-    (run.path / "recipe.json").write_text('{"epochs": ')
+    rewrite(run.path, "recipe.json", '{"epochs": ')
     with pytest.raises(ValueError, match="is not a run that this version can read"):
         open_run(run.path)
+
+
+def rewrite(folder: Path, name: str, text: str) -> None:
+    """Another content of a file, and a list of SHA-256 sums that knows of it."""
+    (folder / integrity.LIST).unlink()
+    (folder / name).write_text(text)
+    integrity.seal(folder)
 
 
 def old_run(store: Store, name: str = "0123456789abcdef") -> Path:
     """A finished run as the version before this format has stored it."""
     path = put(store).path.rename(store.root / name)
+    (path / integrity.LIST).unlink()
     values = {k: v for k, v in RECIPE.to_dict().items() if k not in ("format", "fingerprint")}
     del values["penalty"], values["teacher_targets"]
     values |= {"label_weight": 1.0, "confidence_penalty": 0.0, "votes": "live"}

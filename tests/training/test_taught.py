@@ -13,7 +13,9 @@ import torch
 from bits import same_bits
 
 from softprior import EMA, BetaPrior, TeacherPrior, diagnostics
+from softprior.matching import teacher_smoothing
 from softprior.training import Pretrained, Recipe, Run, Store, ensemble, fit, generations
+from softprior.training.augment import Views, normalise
 from softprior.training.loop import load
 from softprior.training.teaching import build_teacher, control_targets, network
 
@@ -99,6 +101,53 @@ def test_weights_from_elsewhere_teach_as_their_run_does(
     same_bits(run, fit(replace(TAUGHT, match_smoothing=0.1), store))
     assert run.prior is not None
     assert run.prior.teacher_temperature > 1
+
+
+@pytest.mark.parametrize("targets", ["stored", "permuted"])
+@pytest.mark.parametrize("own", [0.0, 0.25, 0.5, 1.0])
+def test_targets_between_the_own_and_the_overall_mean(targets: str, own: float, first: Run) -> None:
+    """As much on the label on average, and its spread is λ times the own one's."""
+    logits, labels = first.predictions("train")
+    prior = TeacherPrior(strength=0.6, temperature=2.0)
+    recipe = replace(TAUGHT, prior=prior, teacher_targets=targets)
+
+    def on_label(of: Recipe) -> torch.Tensor:
+        q = torch.softmax(control_targets(of, logits, labels).double() / 2, 1)
+        torch.testing.assert_close(q.sum(1), torch.ones(len(q), dtype=torch.float64))
+        return q.gather(1, labels[:, None])[:, 0]
+
+    mixed, whole = on_label(replace(recipe, target_diversity=own)), on_label(recipe)
+    middle = whole.mean()
+    torch.testing.assert_close(mixed, middle + own * (whole - middle), rtol=1e-4, atol=1e-5)
+
+
+def test_diversity_is_of_targets_that_have_some() -> None:
+    with pytest.raises(ValueError, match="mixes targets that are stored or permuted"):
+        replace(TAUGHT, target_diversity=0.5)
+
+
+def test_smoothing_is_matched_on_the_views_that_are_taught(store: Store, first: Run) -> None:
+    """Of a view a teacher is less sure: what fits the stored images would smooth by more."""
+    recipe, teacher = replace(TAUGHT, augment="flip", match_smoothing=0.3), first
+    data, student = load(recipe), network(recipe, load(recipe))
+    prior, state = build_teacher(recipe, student, data, teacher)
+    assert isinstance(prior, TeacherPrior)
+    view = Views(data.train.pixels, "flip").epoch(torch.Generator().manual_seed(5))
+    inputs = normalise(view(torch.arange(len(data.train.labels))), data.mean, data.std)
+    assert state is not None
+    logits = state(inputs, torch.arange(len(inputs)), data.train.labels)
+
+    def smoothing(of: torch.Tensor) -> float:
+        return teacher_smoothing(of, data.train.labels, temperature=prior.temperature, weight=0.6)
+
+    assert smoothing(logits) == pytest.approx(0.3, abs=0.02)
+    assert smoothing(teacher.predictions("train")[0]) < 0.25
+    again, _ = build_teacher(recipe, student, data, teacher)
+    assert again == prior
+    on_images = replace(recipe, teacher_targets="stored")
+    stored, _ = build_teacher(on_images, student, data, teacher)
+    assert stored is not None
+    assert stored.teacher_temperature > prior.temperature
 
 
 def test_weights_that_do_not_fit_are_told_before_training(

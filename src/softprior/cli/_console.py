@@ -5,9 +5,19 @@ from __future__ import annotations
 import io
 import re
 import sys
+from collections.abc import Iterable
 from typing import NoReturn, TextIO
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
+
+from softprior.cli._streams import printable
+
+
+def show_line(to: Console, line: str) -> None:
+    """A line as it is: not wrapped, and no markup; a line break in it is no end of it."""
+    line = line.replace("\n", "\\n").replace("\r", "\\r")
+    to.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -20,6 +30,13 @@ def console(*, stderr: bool = False) -> Console:
 
 
 class _Console(Console):
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterable[Segment]:
+        """Text never steers the terminal: only what this program styles does."""
+        for text, style, control in super().render(renderable, options):
+            yield Segment(text if control else printable(text), style, control)
+
     def on_broken_pipe(self) -> NoReturn:
         raise BrokenPipeError  # rich would end the process here; main() knows what to do
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from softprior.training.files import parse_json
 
 SCALARS = ("loss", "learning_rate", "validation_accuracy", "validation_nll", "images_per_second")
 
@@ -36,7 +37,7 @@ class Events:
             # none of the epoch at whose end it was killed: all take the place of what is there.
             self.writer = _writer()(str(self.folder), purge_step=1)
             for line in self.history.read_text("utf-8").splitlines():
-                earlier = json.loads(line)
+                earlier = parse_json(line, self.history)
                 if earlier["epoch"] < row["epoch"]:
                     self._add(earlier, time.time() - row["seconds"] + earlier["seconds"])
         self._add(row, time.time())

@@ -36,11 +36,3 @@ class Execution:
         if how.checkpoint_minutes is not None and not how.checkpoint_minutes > 0:
             raise ValueError(f"--checkpoint_minutes must be above 0, got {how.checkpoint_minutes}")
         return how
-
-    def words(self) -> list[str]:
-        """The same as words of a command, but for the number of processes."""
-        words = [f"--out={self.out}", f"--keep_blocks={str(self.keep_blocks).lower()}"]
-        words += ["--cpu"] * self.cpu + ["--tensorboard"] * self.tensorboard
-        if self.checkpoint_minutes is not None:
-            words.append(f"--checkpoint_minutes={self.checkpoint_minutes}")
-        return words

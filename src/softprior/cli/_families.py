@@ -7,6 +7,7 @@ import inspect
 
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from softprior import records, studies
 from softprior.cli._console import console
@@ -18,7 +19,7 @@ def show() -> None:
     """Print every family with a line on each member."""
     out = console()
     families = {
-        "presets": {name: preset.line for name, preset in presets.found().items()},
+        "presets": {name: escape(preset.line) for name, preset in presets.found().items()},
         "priors": _components("prior"),
         "penalties": _components("penalty"),
         "teachers": {
@@ -31,14 +32,16 @@ def show() -> None:
             "PATH": "Parquet files, or an image folder",
             "MODULE:NAME": "Your own, in Python",
         },
-        "networks": {name: _line(build) for name, build in models.found().items()},
-        "studies": {name: studies.about(study)["Title"] for name, study in studies.found().items()},
+        "networks": {name: escape(_line(build)) for name, build in models.found().items()},
+        "studies": {
+            name: escape(studies.about(study)["Title"]) for name, study in studies.found().items()
+        },
     }
     for family, members in families.items():
         grid = Table.grid(padding=(0, 2))
         grid.add_column(min_width=14, no_wrap=True)
         for name, text in members.items():
-            grid.add_row(f"  [bold]{name}[/bold]", text)
+            grid.add_row(Text(f"  {name}", style="bold"), text)
         out.print(f"[bold]{family}[/bold]", highlight=False)
         out.print(grid, highlight=False)
         out.print()

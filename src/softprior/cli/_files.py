@@ -10,12 +10,14 @@ from typing import Any
 
 import yaml
 
-from softprior.cli._kinds import shown
+from softprior.cli._kinds import home, shown
 from softprior.cli._layers import COMPONENTS, Layer, nested
 from softprior.cli._own import Own
 from softprior.cli._parser import Parser
 from softprior.training import presets
 from softprior.training.recipe import FORMAT, OldFormatError
+
+LARGEST = 2**22  # bytes: so much a long chain of recipes has
 
 
 def read(file: str, parser: Parser, own: Own) -> Layer:
@@ -29,10 +31,14 @@ def read(file: str, parser: Parser, own: Own) -> Layer:
         raise OldFormatError(f"{file} is a recipe of another version: wanted format {FORMAT}")
     _check_named(file, values, own)
     found: dict[str, Any] = {}
+    if "config" in values:
+        raise ValueError(f"{file}: config names a file on the command line alone: --config FILE")
     for name, value in _flat(file, values, parser):
         if isinstance(value, Mapping) and name == "teacher.name":
             found[name] = value  # a recipe, which is checked when it is made
         elif name in parser.kinds:
+            if name in found:
+                raise ValueError(f"{file} has {name} twice: keep one")
             found[name] = parser.kinds[name].read(f"{file}: {name}", value)
         elif name.endswith(".version"):
             found[name] = value  # of the code that a component was trained with
@@ -61,14 +67,22 @@ def _plain(value: Any) -> Any:
 
 
 def _content(file: str) -> dict[str, Any]:
-    path = Path(file).expanduser()
+    path = home(file)
     try:
-        text = path.read_text("utf-8-sig")
+        with path.open("rb") as opened:
+            content = opened.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise ValueError(f"it is larger than {LARGEST // 2**20} MiB, and no file of options")
+        text = content.decode("utf-8-sig")
         is_json = path.suffix.lower() == ".json"
-        values: Any = json.loads(text) if is_json else yaml.load(text, _Loader)
+        values: Any = (
+            json.loads(text, object_pairs_hook=_once) if is_json else yaml.load(text, _Loader)
+        )
     except OSError as error:
         raise ValueError(f"{file}: {error.strerror}") from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+    except RecursionError:
+        raise ValueError(f"{file} is nested too deeply: it is no file of options") from None
+    except (ValueError, yaml.YAMLError) as error:
         raise ValueError(f"{file} is neither YAML nor JSON: {error}") from error
     if not isinstance(values, dict):
         raise ValueError(f"{file}: wanted options such as 'epochs: 30', got {shown(values)}")
@@ -118,13 +132,44 @@ def _check_named(file: str, values: Mapping[str, Any], own: Own) -> None:
         )
 
 
-# YAML as most people read it: 1e-4 is a number, and a date is a text.
-_Loader: Any = type("_Loader", (yaml.SafeLoader,), {})
-_FLOAT, _DATE = "tag:yaml.org,2002:float", "tag:yaml.org,2002:timestamp"
+def _once(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A mapping; a key that stands in it twice is an error, and not the last one's value."""
+    found: dict[Any, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"{shown(key)} stands there twice: keep one")
+        found[key] = value
+    return found
+
+
+class _Yaml(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types
+    """Every value as it stands there: no aliases, of which a few lines make gigabytes."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise ValueError(f"line {mark.line + 1} has an alias (*): write the value out")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise ValueError(f"line {key.start_mark.line + 1} has a name that is no text")
+        _once([(key.value, None) for key, _ in node.value])
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
+
+
+# YAML as most people read it: 1e-4 is a number, 010 is ten, 12:30 and a date are texts.
+_Loader: Any = type("_Loader", (_Yaml,), {})
+_INT, _FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+_DATE = "tag:yaml.org,2002:timestamp"
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_FLOAT, _DATE)]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in (_INT, _FLOAT, _DATE)]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver(_INT, re.compile(r"[-+]?\d[\d_]*$"), list("-+0123456789"))
+_Loader.add_constructor(_INT, lambda loader, node: int(node.value))
 _Loader.add_implicit_resolver(
     _FLOAT,
     re.compile(r"[-+]?(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)([eE][-+]?\d+)?$|[-+]?\.(inf|nan)$", re.I),

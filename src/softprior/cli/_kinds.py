@@ -88,8 +88,21 @@ def _null(value: Any) -> None:
         raise ValueError
 
 
+def home(path: str | Path) -> Path:
+    """With ~ as the home folder: no shell does so after "="; where there is none, as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def _path(value: Any) -> Path:
-    return Path(_text(value)).expanduser()  # no shell does so after "="
+    return home(_text(value))
+
+
+def _name_or_path(value: Any) -> str:
+    text = _text(value)
+    return str(home(text)) if text.startswith("~") else text
 
 
 def _plain(value: Any) -> Any:
@@ -110,6 +123,7 @@ NUMBER = Kind("a number", _number, "X")
 BOOLEAN = Kind("true or false", _boolean, "{true,false}", is_switch=True)
 TEXT = Kind("a text", _text)
 PATH = Kind("a path", _path)
+NAME = Kind("a text", _name_or_path)  # of something, or a path
 NULL = Kind("null", _null)
 PLAIN = Kind("a value", _plain)
 
@@ -149,7 +163,7 @@ def several(item: Kind) -> Kind:
 def either(kinds: list[Kind]) -> Kind:
     """Any of several kinds: the strictest that fits, null where nothing else is meant by it."""
     order = (NULL, WHOLE, NUMBER, BOOLEAN)
-    last = (TEXT, PATH, PLAIN)
+    last = (TEXT, NAME, PATH, PLAIN)
     kinds = list(dict.fromkeys(kinds))
     by_strictness = sorted(
         kinds, key=lambda k: order.index(k) if k in order else len(order) + (k in last)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from argparse import SUPPRESS, ArgumentParser
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from softprior import own
+from softprior.cli._kinds import home
 from softprior.cli._layers import COMPONENTS
 from softprior.training import OwnData
 from softprior.training.models import timm
@@ -48,7 +48,7 @@ def is_own(name: object) -> bool:
     """Whether this is the name of an object of the user's, ``package.module:NAME``."""
     if not isinstance(name, str) or ":" not in name or name.startswith(timm.PREFIX):
         return False
-    return not Path(name).expanduser().exists()
+    return not home(name).exists()
 
 
 def own_data(name: str) -> OwnData:

@@ -8,14 +8,15 @@ that a file or a preset can set the others.
 from __future__ import annotations
 
 import argparse
-import difflib
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from textwrap import fill
 from typing import Any, NoReturn
 
-from softprior.cli._kinds import Kind
+from softprior.cli._kinds import Kind, shown
+from softprior.cli._nearest import nearest, ours
 
 _GENERAL = "options"
 
@@ -39,6 +40,7 @@ class Parser:
         self._options: list[str] = ["--help"]  # all that the help lists, as they are written
         self._valueless = {"--help"}  # those of them that take no value
         self._positionals: dict[str, str] = {}  # metavar by name
+        self._many: str | None = None  # the one of them of which there may be several
         self._parser = _RaisingParser(
             prog=f"softprior {command}".strip(),
             usage=usage,
@@ -66,6 +68,7 @@ class Parser:
         """A required argument that stands without an option's name."""
         self.kinds[name] = kind
         self._positionals[name] = metavar
+        self._many = name if many else self._many
         action = self._parser.add_argument(
             name,
             action=_StoreValue,
@@ -87,7 +90,6 @@ class Parser:
         group: str = _GENERAL,
         spellings: Sequence[str] = (),
         metavar: str | None = None,
-        hidden: bool = False,
     ) -> None:
         """``--name VALUE``.
 
@@ -100,18 +102,16 @@ class Parser:
             spellings: used instead of ``--name``; the help shows the first. Each may also be
                 written with hyphens for underscores.
             metavar: name of the value in the help.
-            hidden: leave it out of the help.
         """
         self.kinds[name], self.defaults[name] = kind, default
         shown, *others = spellings or [f"--{name}"]
-        if not (default is None or isinstance(default, bool) or hidden):
+        if not (default is None or isinstance(default, bool)):
             written = ",".join(map(str, default)) if isinstance(default, tuple) else default
             help = f"{help} (default: {written})"
-        if not hidden:
-            self._options.append(shown)
+        self._options.append(shown)
         hyphenated = [word.replace("_", "-") for word in (shown, *others)]
         for spelling in dict.fromkeys([shown, *others, *hyphenated]):
-            seen = spelling == shown and not hidden
+            seen = spelling == shown
             # What the help does not show stays in the general group: no heading without options.
             self._group(group if seen else _GENERAL).add_argument(
                 spelling,
@@ -168,11 +168,14 @@ class Parser:
         except argparse.ArgumentError as error:
             option = str(error.argument_name).rpartition("/")[2]  # "-h/--help": the long one
             raise ValueError(self._value_mistake(option, words)) from error
-        if unknown:
-            raise ValueError(self._unknown_word(unknown[0]))
         values = vars(found)
+        if self._many is not None and not any(word.startswith("-") for word in unknown):
+            kind = self.kinds[self._many]  # some names stand before the options, some behind
+            values.setdefault(self._many, []).extend(kind.read("NAME", word) for word in unknown)
+        elif unknown:
+            raise ValueError(self._unknown_word(unknown[0]))
         for name, metavar in self._positionals.items():
-            if name not in values:
+            if not values.get(name):
                 raise ValueError(
                     f"{metavar} is missing: softprior {self.command} --help shows what goes there"
                 )
@@ -202,21 +205,13 @@ class Parser:
         ``dashes`` is False where options are written without them: in a configuration file.
         """
         known = self._options if dashes else [option[2:] for option in self._options]
-        return nearest(what, name, known, self._help_hint())
+        bare = name.lstrip("-").replace("-", "_")
+        meant = [option for option in known if option.lstrip("-") == ours(bare)]
+        meant = meant or [option for option in known if option.endswith(f".{bare}")]
+        return nearest(what, name, known, self._help_hint(), meant)
 
     def _help_hint(self) -> str:
         return f"softprior {self.command} --help".replace("  ", " ") + " lists them all"
-
-
-def nearest(what: str, name: str, known: Iterable[str], hint: str) -> str:
-    """The message for an unknown name; it suggests up to three similar ones.
-
-    ``what`` is what the name names, such as "option"; ``hint`` ends the message.
-    """
-    bare = {option.lstrip("-"): option for option in known}  # dashes would make all similar
-    near = difflib.get_close_matches(name.lstrip("-"), bare, n=3) or list(bare)[:3]
-    wanted = " or ".join(repr(bare[option]) for option in near)
-    return f"unknown {what} {name!r}: did you mean {wanted}? {hint}"
 
 
 class _RaisingParser(argparse.ArgumentParser):
@@ -224,6 +219,9 @@ class _RaisingParser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        (file or sys.stderr).write(message)  # argparse's own says nothing where it cannot
 
 
 class _StoreValue(argparse.Action):
@@ -242,6 +240,11 @@ class _StoreValue(argparse.Action):
             read: Any = [self.kind.read(self.shown, value) for value in values]
         else:
             read = self.kind.read(self.shown, values)
+        earlier = getattr(namespace, self.dest, read)
+        if option is not None and earlier != read:
+            raise ValueError(
+                f"{self.shown} is given twice, as {shown(earlier)} and as {shown(read)}: keep one"
+            )
         setattr(namespace, self.dest, read)
 
 
@@ -252,6 +255,6 @@ def _escaped(text: str) -> str:
 
 def _wrapped(text: str) -> str:
     """Paragraphs as wide as the terminal; those with indented lines stay as they are."""
-    width = shutil.get_terminal_size().columns - 2
+    width = max(shutil.get_terminal_size().columns - 2, 11)  # as narrow as argparse goes
     blocks = text.strip().split("\n\n")
     return "\n\n".join(b if "\n  " in b else fill(" ".join(b.split()), width) for b in blocks)

@@ -43,10 +43,12 @@ def remaining(seconds: float) -> str:
 @contextmanager
 def _bar() -> Iterator[Show]:
     with Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=12),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[more]}", table_column=Column()),  # wraps, where it is narrow
+        TextColumn(
+            "{task.fields[more]}", markup=False, table_column=Column()
+        ),  # wraps, where it is narrow
         console=console(stderr=True),
     ) as shown:
         task = shown.add_task("", total=None, more="", visible=False)

@@ -16,6 +16,7 @@ from softprior.records import BASES, Role
 from softprior.training import Recipe, presets
 
 OPTIONAL_TEXT = _kinds.of(str | None)
+OPTIONAL_NAME = _kinds.either([_kinds.NAME, _kinds.NULL])
 RECIPE = "the recipe, which decides everything about a run"
 
 _ABOUT: dict[Role, str] = {
@@ -38,7 +39,7 @@ def recipe_options(parser: Parser, own: Own) -> None:
     )
     parser.option(
         "dataset",
-        _kinds.TEXT,
+        _kinds.NAME,
         "a name (softprior list), a path, or package.module:NAME, a function or object of "
         "your own: (images, labels), a torch or Hugging Face Dataset, or a dict of train and test",
         default="digits",
@@ -46,7 +47,7 @@ def recipe_options(parser: Parser, own: Own) -> None:
     )
     parser.option(
         "model",
-        _kinds.TEXT,
+        _kinds.NAME,
         "a name (softprior list), or package.module:NAME, a function or class of your own, "
         "called with (channels, height, width) and the number of classes",
         default="mlp",
@@ -82,7 +83,7 @@ def _component_options(parser: Parser, role: Role, own: Own) -> None:
     members = dict(records.found(role))
     parser.option(
         f"{role}.name",
-        OPTIONAL_TEXT,
+        OPTIONAL_NAME,
         f"{', '.join(members)}; package.module:NAME, of your own{_ABOUT[role]}",
         group=role,
         spellings=(f"--{role}", f"--{role}.name"),

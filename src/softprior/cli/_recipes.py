@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import types
 from argparse import Namespace
 from collections.abc import Mapping
@@ -11,13 +10,14 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from softprior import checks, records
+from softprior.cli._kinds import home
 from softprior.cli._own import is_own, own_data
 from softprior.priors import Prior
 from softprior.records import BASES, Role
-from softprior.training import Pretrained, Recipe, presets
+from softprior.training import Pretrained, Recipe, files, presets
 from softprior.training.runtime import fastest_precision
 
-WEIGHTS = (".safetensors", ".pt", ".pth", ".bin")
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".tar")
 NONE = (None, "none", "ce")  # names for: without one
 
 
@@ -121,8 +121,8 @@ def _teacher(component: dict[str, Any], model: str) -> Mapping[str, Any] | Pretr
         raise ValueError(
             "teacher 'frozen' is a finished run: pass its folder, --teacher OUT/runs/<digest>"
         )
-    path = Path(name).expanduser()
-    if path.suffix in WEIGHTS and not path.is_dir():
+    path = home(name)
+    if path.suffix.lower() in WEIGHTS and not path.is_dir():
         return Pretrained.of(path, model)
     path = path / "recipe.json" if path.is_dir() else path
     if not path.is_file():
@@ -132,12 +132,11 @@ def _teacher(component: dict[str, Any], model: str) -> Mapping[str, Any] | Pretr
             "exist)"
         )
     try:
-        values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a recipe in JSON: {error}") from error
-    try:
+        values = files.read_json(path)
+        if not isinstance(values, dict):
+            raise ValueError("it holds no recipe")
         Recipe.from_dict(values)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
         raise ValueError(f"--teacher {path}: {error}") from error
     return values
 
@@ -147,7 +146,7 @@ def finished_teacher(options: Namespace) -> Path | None:
     name = options.teacher.get("name")
     if not isinstance(name, str) or name in records.found("teacher"):
         return None
-    path = Path(name).expanduser()
+    path = home(name)
     if path.is_dir():
         return path
     beside = path.name == "recipe.json" and (path.parent / "weights.safetensors").is_file()

@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from rich.console import Console
-
 from softprior import studies
-from softprior.cli._console import console
+from softprior.cli._console import console, show_line
 from softprior.cli._folders import results_folder
 from softprior.cli._progress import progress, remaining
+from softprior.cli._streams import say
 from softprior.engines import Failure, LocalEngine, estimated_seconds, with_teachers
-from softprior.experiment import with_fingerprint
+from softprior.experiment.asked import part_taken, recipes_of, with_data
 from softprior.experiment.sections import NoSeedError, rebuild, section
 from softprior.report import terminal
 from softprior.studies import Scale, Study, usual_seeds
+from softprior.studies._shared.recipes import OPTIONS
 from softprior.training import Recipe, Store, images, models, resolve_all
 from softprior.training.runtime import fastest_precision
 
@@ -28,22 +28,28 @@ def run_study(options: Namespace) -> int:
     asked = _asked(options)
     engine = LocalEngine(options.workers)
     store = Store(results_folder(options.out) / "runs")
-    recipes = [r for study, scale in asked.values() for r in study.recipes(scale)]
+    recipes = [
+        recipe for name, of in asked.items() for recipe in recipes_of(name, *of)
+    ]  # before anything is trained: what cannot be is refused once
     failures = _run_with_progress(resolve_all(recipes, store.root), store, engine)
     messages = console(stderr=True)
+    by_message: dict[str, list[str]] = {}
     for failure in failures:
-        _plain(messages, f"failed: {failure.recipe.digest}: {failure.message}")
+        by_message.setdefault(failure.message, []).append(failure.recipe.digest)
+    for message, (first, *others) in by_message.items():
+        which = f"{first} and {len(others)} more" if others else first
+        show_line(messages, f"failed: {which}: {message}")
     made = []
     for name, (study, scale) in asked.items():
         try:
             made.append(section(name, study, scale, store))
         except NoSeedError as error:
-            _plain(messages, f"softprior: {error}")
+            show_line(messages, f"softprior: {error}")
     if not made:
         return 1
+    terminal.show(made, console())  # first: the disk may be full
     page = rebuild(options.out, *made)
-    terminal.show(made, console())
-    _plain(console(), f"report: {page}")
+    show_line(console(), f"report: {page}")
     return 1 if failures else 0
 
 
@@ -51,9 +57,14 @@ def _asked(options: Namespace) -> dict[str, tuple[Study, Scale]]:
     """The studies by name, each with its scale."""
     if options.seeds is not None and options.seeds < 1:
         raise ValueError(f"--seeds must be at least 1, got {options.seeds}")
-    wanted = (
-        studies.found() if options.name == "all" else {options.name: studies.find(options.name)}
-    )
+    for option in ("epochs", "batch_size"):
+        if (value := getattr(options, option)) is not None and value < 1:
+            raise ValueError(f"--{option} must be at least 1, got {value}")
+    wanted: dict[str, Study] = {}
+    for name in options.names:
+        wanted |= studies.found() if name == "all" else {name: studies.find(name)}
+    if options.subset not in (None, "all"):
+        images.parse(options.subset)
     if options.dataset is not None:
         images.check(options.dataset)
     if options.model is not None:
@@ -62,24 +73,23 @@ def _asked(options: Namespace) -> dict[str, tuple[Study, Scale]]:
     if precision == "auto":
         precision = fastest_precision(options.model or "resnet8-wide")
     with progress() as show:
-        scale = with_fingerprint(
+        scale = with_data(
             Scale(
                 name=options.scale,
                 seeds=options.seeds or 1,
                 dataset=None if options.dataset == "digits" else options.dataset,
                 model=options.model,
                 precision=precision,
+                **{name: getattr(options, name) for name in OPTIONS},
             ),
             lambda done, total: show("looking at the data: image", done, total, ""),
         )
+    if (line := part_taken(scale)) is not None:
+        say(line)
     return {
         name: (study, replace(scale, seeds=options.seeds or usual_seeds(study)[options.scale]))
         for name, study in wanted.items()
     }
-
-
-def _plain(to: Console, line: str) -> None:
-    to.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _run_with_progress(
@@ -101,7 +111,7 @@ def _run_with_progress(
     )
     runs = f"{len(missing)} run{'s' if len(missing) > 1 else ''} to train ({total} epochs)"
     beside = f"{workers} at a time, one thread each" if workers > 1 else "one at a time"
-    _plain(console(stderr=True), f"{runs}, {beside}{about}")
+    show_line(console(stderr=True), f"{runs}, {beside}{about}")
     began = time.monotonic()
     with progress() as show:
 

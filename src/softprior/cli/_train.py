@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import tempfile
 from argparse import Namespace
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from softprior.cli import _events
-from softprior.cli._console import console
+from softprior.cli._console import console, show_line
 from softprior.cli._execution import Execution
 from softprior.cli._folders import results_folder
 from softprior.cli._progress import Show, progress, remaining
 from softprior.cli._recipes import asked, finished_teacher
+from softprior.cli._streams import say
+from softprior.cli._target import target
+from softprior.engines import ProcessesError, Together
 from softprior.experiment.single_runs import chain_scores, run_scores
 from softprior.report import terminal
 from softprior.training import Recipe, Store, fit, images, resolve_all
 from softprior.training.allocator import keep_blocks
-from softprior.training.job import from_job, to_job
 from softprior.training.runtime import described
 
 
 def train(options: Namespace) -> int:
     """Train what the options ask for, then print what became of it."""
     try:
-        recipes = asked(options) if options.job is None else [_job(options.job)]
+        recipes = asked(options)
         if isinstance(path := recipes[-1].dataset, str):
             images.check(path)
     except (ValueError, TypeError) as error:
@@ -43,27 +41,24 @@ def train(options: Namespace) -> int:
     if (folder := finished_teacher(options)) is not None:
         store.adopt(folder)
     recipes = _resolved(recipes, store)
-    if how.processes > 1 and "RANK" not in os.environ:
-        for recipe in reversed(_missing(recipes, store)):
-            # The last of a chain has all those before it trained.
-            if store.get(recipe) is None and (code := _launch_distributed(recipe, how)):
-                return code
-    elif missing := _missing(recipes, store):
-        _run_with_progress(missing, recipes[-1], store, how)
+    # Of several processes that somebody else has started, each asks for the same: fit knows then.
+    missing = recipes if "RANK" in os.environ else _missing(recipes, store)
+    try:
+        if missing:
+            _run_with_progress(missing, recipes[-1], store, how)
+    except ProcessesError as error:
+        say(error)
+        return 1
     if not _is_main():
         return 0
     runs = [found for recipe in recipes if (found := store.get(recipe)) is not None]
     out = console()
     if description := runs[-1].outcome.get("data"):
-        out.print(f"data: {description}", soft_wrap=True, highlight=False, markup=False)
+        show_line(out, f"data: {description}")
     terminal.show([chain_scores(runs) if len(runs) > 1 else run_scores(runs[0])], out)
     for found in runs:
-        out.print(f"run: {found.path}", soft_wrap=True, highlight=False, markup=False)
+        show_line(out, f"run: {found.path}")
     return 0
-
-
-def _job(file: Path) -> Recipe:
-    return from_job(json.loads(file.read_text("utf-8")))
 
 
 def _resolved(recipes: Sequence[Recipe], store: Store) -> list[Recipe]:
@@ -93,24 +88,45 @@ def _run_with_progress(
     missing: Sequence[Recipe], last: Recipe, store: Store, how: Execution
 ) -> None:
     """Train one after the other, and show how far it is."""
-    kept = how.keep_blocks and keep_blocks()
-    if _is_main():
-        print(f"softprior: {_execution(last, kept, how.cpu)}", file=sys.stderr)
-    with progress(quiet=not _is_main()) as show:
+    with _trainer(last, store, how) as train, progress(quiet=not _is_main()) as show:
         for at, recipe in enumerate(missing):
             later = sum(r.epochs for r in missing[at + 1 :])
             which = f"generation {recipe.generation + 1} of {last.generation + 1}: "
-            _train(recipe, which if last.generation else "", later, store, how, show)
+            _train(train, recipe, which if last.generation else "", later, store, how, show)
+
+
+@contextmanager
+def _trainer(last: Recipe, store: Store, how: Execution) -> Iterator[Callable[..., object]]:
+    """What trains a recipe, with the arguments of ``fit``: this process, or several."""
+
+    def on_start(executed: str, kept: bool) -> None:
+        if _is_main():
+            say(_execution(last, executed, kept))
+            say(target(last))
+
+    if how.processes == 1 or "RANK" in os.environ:
+        kept = how.keep_blocks and keep_blocks()
+        on_start(described(last, how.cpu), kept)
+        yield fit
+    else:
+        with Together(how.processes, keep_blocks=how.keep_blocks, on_start=on_start) as processes:
+            yield processes.fit
 
 
 def _train(
-    recipe: Recipe, which: str, later: int, store: Store, how: Execution, show: Show
+    train: Callable[..., object],
+    recipe: Recipe,
+    which: str,
+    later: int,
+    store: Store,
+    how: Execution,
+    show: Show,
 ) -> None:
     """One run; ``later`` epochs are those of the runs after it."""
     minutes = how.checkpoint_minutes
     history = store.partial(recipe) / "history.jsonl"
     events = _events.Events(how.out / "tensorboard" / recipe.digest, history)
-    before = len(history.read_text("utf-8").splitlines()) if history.is_file() else 0
+    before = history.read_bytes().count(b"\n") if history.is_file() else 0
 
     def decoded(done: int, total: int) -> None:
         if done < total:
@@ -128,7 +144,7 @@ def _train(
             events.write(row)
 
     try:
-        fit(
+        train(
             recipe,
             store,
             log,
@@ -140,9 +156,9 @@ def _train(
         events.close()
 
 
-def _execution(recipe: Recipe, kept: bool, cpu: bool) -> str:
+def _execution(recipe: Recipe, executed: str, kept: bool) -> str:
     """On what and how, and the options that switch each speed-up off."""
-    executed = described(recipe, cpu) + ", freed blocks kept" * kept
+    executed += ", freed blocks kept" * kept
     off = ["--precision fp32"] * (recipe.precision != "fp32")
     off += ["--channels_last false"] * recipe.channels_last
     off += ["--compile false"] * recipe.compile + ["--keep_blocks false"] * kept
@@ -150,17 +166,5 @@ def _execution(recipe: Recipe, kept: bool, cpu: bool) -> str:
 
 
 def _is_main() -> bool:
-    """Of several processes one does."""
+    """Of several processes that somebody else has started, one speaks."""
     return int(os.environ.get("RANK", 0)) == 0
-
-
-def _launch_distributed(recipe: Recipe, how: Execution) -> int:
-    """Train the recipe with several processes; returns their exit code."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "job.json"
-        file.write_text(json.dumps(to_job(recipe)), "utf-8")
-        launch = ["torch.distributed.run", "--standalone", f"--nproc-per-node={how.processes}"]
-        words = ["-m", "softprior.cli", "fit", f"--job={file}", *how.words()]
-        threads = {"OMP_NUM_THREADS": "1", **os.environ}
-        command = [sys.executable, "-m", *launch, *words]
-        return subprocess.run(command, env=threads, stdout=subprocess.DEVNULL).returncode

@@ -19,22 +19,23 @@ from pathlib import Path
 from softprior.cli import _kinds
 from softprior.cli._parser import Parser
 
+OPTIONAL = _kinds.either([_kinds.NAME, _kinds.NULL])
+
 
 def options(words: Sequence[str]) -> Namespace:
     """The file, and how to show what was found."""
     parser = Parser("diagnose", __doc__ or "")
     parser.positional("file", _kinds.PATH, ".npz, .csv or .parquet", metavar="FILE")
     parser.flag("json", "print one JSON object: fractions, nats")
-    parser.option(
-        "html", _kinds.of(str | None), "write a page with the reliability diagram", metavar="PAGE"
-    )
+    parser.option("html", OPTIONAL, "write a page with the reliability diagram", metavar="PAGE")
     return parser.complete(words)
 
 
 def run(options: Namespace) -> int:
     """Read, diagnose, show."""
     from softprior import diagnostics
-    from softprior.cli._console import console
+    from softprior.cli._console import console, show_line
+    from softprior.diagnostics.temperature import doubt_of
     from softprior.margin import label_margin
     from softprior.predictions import read_predictions
     from softprior.report import render, terminal
@@ -60,11 +61,12 @@ def run(options: Namespace) -> int:
         diagnostics.reliability(logits, labels),
         label_margin(logits.double(), labels).sigmoid(),
         command=shlex.join(command),
+        doubt=doubt_of(values),
     )
     out = console(stderr=options.json)
     if not options.json:
         terminal.show([section], out)
     if page is not None:
         replace_text(page, render([section], title=section.title))
-        out.print(f"page: {page}", soft_wrap=True, highlight=False, markup=False)
+        show_line(out, f"page: {page}")
     return 0

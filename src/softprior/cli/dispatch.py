@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from softprior.cli._parser import Parser, nearest
+from softprior.cli._nearest import nearest
+from softprior.cli._parser import Parser
 
 # name: (module, the first line of its docstring)
 COMMANDS = {
@@ -18,8 +19,8 @@ COMMANDS = {
         "List presets, priors, penalties, teachers, data sets, networks and studies.",
     ),
     "fit": ("fit", "Train one run, or a chain of generations."),
-    "study": ("study", "Run a study and write its report."),
-    "report": ("report", "Write the report of a folder again, from its finished runs."),
+    "study": ("study", "Run studies and write their report."),
+    "report": ("report", "Write the report of each folder again, from its finished runs."),
     "diagnose": (
         "diagnose",
         "How confident, diverse and calibrated is a model? All diagnostics, from a file.",

@@ -12,7 +12,6 @@ from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from softprior.cli import _kinds
 from softprior.cli._execution import Execution
 from softprior.cli._fields import options_of
 from softprior.cli._layers import COMPONENTS, merged, nested
@@ -53,8 +52,6 @@ def options(words: Sequence[str]) -> Namespace:
 
     parser = Parser("fit", __doc__ or "", EXAMPLES, usage="softprior fit [--OPTION VALUE ...]")
     options_of(parser, Execution, "how it is executed")
-    # One process of several: the recipe as its parent has it.
-    parser.option("job", _kinds.PATH, "", hidden=True)
     own = Own.of(words)
     recipe_options(parser, own)
     given = parser.given(words)
@@ -68,7 +65,7 @@ def options(words: Sequence[str]) -> Namespace:
         own.is_same,
     )
     if values.pop("print_config"):
-        print(_files.written({n: v for n, v in values.items() if n not in ("config", "job")}))
+        print(_files.written({n: v for n, v in values.items() if n != "config"}))
         raise SystemExit(0)
     return Namespace(**values, objects=own.objects)
 

@@ -1,4 +1,4 @@
-"""Write the report of a folder again, from its finished runs.
+"""Write the report of each folder again, from its finished runs.
 
 For a folder with studies the report shows these studies; for a folder with single runs, a table of
 the runs.
@@ -15,6 +15,7 @@ levels_best; results.json has the names):
 from __future__ import annotations
 
 import shlex
+import sys
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,16 +44,26 @@ def options(words: Sequence[str]) -> Namespace:
     parser.option(
         "update", _kinds.of(Path | None), "write the tables marked in FILE again", metavar="FILE"
     )
+    parser.option(
+        "verify",
+        _kinds.of(bool),
+        "read every byte of every run in the folders again, also of those that have not changed "
+        "by their size and times",
+    )
     return parser.complete(words)
 
 
 def run(options: Namespace) -> int:
-    """Rebuild each folder's page, show its tables, and write them where they are wanted."""
+    """Rebuild each folder's page, show its tables, and write them where they are wanted.
+
+    Returns 1 where ``--verify`` has found a damaged run.
+    """
     from softprior import checks
-    from softprior.cli._console import console
+    from softprior.cli._console import console, show_line
     from softprior.experiment.sections import gather
     from softprior.report import FORMATS, refresh, terminal, write_markdown, write_report
     from softprior.report.results import check_target, replace_text
+    from softprior.training import Store
 
     formats = [] if options.formats is None else options.formats.split(",")
     for name in formats:
@@ -67,9 +78,16 @@ def run(options: Namespace) -> int:
             check_target(target)
 
     def announce(what: str, path: Path) -> None:
-        console().print(f"{what}: {path}", soft_wrap=True, highlight=False, markup=False)
+        show_line(console(), f"{what}: {path}")
 
+    damaged = 0
     for folder in options.folders:
+        if options.verify:
+            whole, wrong = Store(folder / "runs").verify()
+            damaged += len(wrong)
+            for why in wrong.values():
+                print(f"softprior: {why}", file=sys.stderr)
+            print(f"verified: {folder / 'runs'}: {whole} whole, {len(wrong)} not")
         sections = gather(folder)
         if (file := options.update) is not None:
             updated = refresh(file.read_text("utf-8"), sections, str(file))
@@ -82,4 +100,4 @@ def run(options: Namespace) -> int:
         if file is not None:
             replace_text(file, updated)
             announce("updated", file)
-    return 0
+    return 1 if damaged else 0

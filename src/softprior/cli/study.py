@@ -1,4 +1,4 @@
-"""Run a study and write its report.
+"""Run studies and write their report.
 
 Finished runs are reused, so a study that was stopped continues where it stopped. The result is
 printed here, and written to OUT: results.json, and report.html, one file that needs no other.
@@ -16,7 +16,7 @@ from softprior.cli._parser import Parser
 
 EXAMPLES = """a question of the paper, on embedded data and on images:
   softprior study smoothing
-  softprior study smoothing --dataset photos --scale desk
+  softprior study smoothing calibration --dataset photos --scale desk
 
 a study of your own: a file with recipes(scale) and show(runs):
   softprior study mine.py --seeds 3
@@ -24,18 +24,20 @@ a study of your own: a file with recipes(scale) and show(runs):
 
 
 def options(words: Sequence[str]) -> Namespace:
-    """Which study, on what, how large, where to."""
+    """Which studies, on what, how large, where to."""
     parser = Parser("study", __doc__ or "", EXAMPLES)
     known = ", ".join(discovery.names("softprior.studies"))
     parser.positional(
-        "name",
-        _kinds.TEXT,
-        f"one of: {known}; or all; or one of your own: file.py, package.module, module:NAME",
+        "names",
+        _kinds.NAME,
+        f"one of: {known}; or several of them; or all; or your own: file.py, package.module, "
+        "module:NAME",
         metavar="NAME",
+        many=True,
     )
     parser.option(
         "dataset",
-        _kinds.of(str | None),
+        _kinds.either([_kinds.NAME, _kinds.NULL]),
         "path or name of a data set; default: scikit-learn's digits, embedded",
     )
     parser.option(
@@ -50,6 +52,14 @@ def options(words: Sequence[str]) -> Namespace:
         default="desk",
     )
     parser.option("seeds", _kinds.of(int | None), "number of seeds instead of the scale's")
+    parser.option(
+        "subset",
+        _kinds.of(str | None),
+        "part of the data instead of the scale's: classes=5,per_class=50, or all",
+    )
+    parser.option("epochs", _kinds.of(int | None), "instead of the scale's")
+    parser.option("batch_size", _kinds.of(int | None), "instead of the scale's")
+    parser.option("learning_rate", _kinds.of(float | None), "instead of the scale's")
     parser.option(
         "precision",
         _kinds.one_of("auto", "fp32", "bf16"),

@@ -6,14 +6,17 @@ once returns them by name, ``(logits, labels) -> dict``. Fractions, not percent;
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 
+from softprior.checks import shown
+from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import checked
 from softprior.diagnostics.calibration import (
     Reliability,
+    calibration_gaps,
     ece,
     ece_classwise,
     ece_equal_mass,
@@ -37,6 +40,7 @@ __all__ = [
     "accuracy",
     "aurc",
     "brier",
+    "calibration_gaps",
     "confidence_diversity",
     "confidence_variance",
     "diagnose",
@@ -74,6 +78,7 @@ DEFAULT: tuple[Diagnostic, ...] = (
 )
 
 
+@of_predictions
 def diagnose(
     logits: Tensor, labels: Tensor, diagnostics: Sequence[Diagnostic] = DEFAULT
 ) -> dict[str, float]:
@@ -86,11 +91,13 @@ def diagnose(
     more than three samples share a confidence, NaN for three samples or fewer.
 
     ``log_softmax`` leaves log-probabilities unchanged, so wherever logits are wanted
-    log-probabilities serve too; probabilities never do. Nothing is guessed from values: take
-    the log of probabilities first.
+    log-probabilities serve too; probabilities never do. Nothing is guessed from values: for
+    probabilities write ``diagnose(p, labels, probs=True)``. Logits that look like probabilities
+    are told in a warning. All this holds of every diagnostic here.
 
     Args:
-        logits: (n, K), any floating dtype; computed in float64, a few rows at a time.
+        logits: (n, K), a tensor or a NumPy array of any floating dtype; computed in float64, a
+            few rows at a time.
         labels: class indices (n,).
         diagnostics: functions ``(logits, labels) -> number``, named by ``__name__``, or
             ``-> dict`` of several numbers.
@@ -108,11 +115,14 @@ def diagnose(
     labels = checked(logits, labels)
     if callable(diagnostics):
         raise TypeError("diagnostics must be a sequence of functions, got one: put it in a list")
+    if not isinstance(diagnostics, Iterable):
+        raise TypeError(f"diagnostics must be a list of functions, got {shown(diagnostics)}")
     wrong: list[Any] = [d for d in diagnostics if not callable(d)]
     if wrong:
-        hint = f": use softprior.diagnostics.{wrong[0]}" if wrong[0] in __all__ else ""
+        known = isinstance(wrong[0], str) and wrong[0] in __all__
+        hint = f": use softprior.diagnostics.{wrong[0]}" if known else ""
         raise TypeError(
-            f"a diagnostic is a function (logits, labels) -> number, got {wrong[0]!r}{hint}"
+            f"a diagnostic is a function (logits, labels) -> number, got {shown(wrong[0])}{hint}"
         )
     n, classes = logits.shape
     result: dict[str, float] = {"n": n, "classes": classes}

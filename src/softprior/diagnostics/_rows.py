@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from softprior import checks
+from softprior import checks, devices
+from softprior.labels import class_labels
 
 ENTRIES = 2**17  # of a chunk: 1 MiB in float64 stays in a cache, 2 to 3 times faster than 32 MiB
 
@@ -15,7 +16,8 @@ ENTRIES = 2**17  # of a chunk: 1 MiB in float64 stays in a cache, 2 to 3 times f
 def checked(logits: Tensor, labels: Tensor) -> Tensor:
     """The labels as int64 (n,), after looking at both: hard labels and finite logits (n, K)."""
     checks.logits_matrix(logits)
-    labels = checks.class_labels(logits, labels)
+    checks.on_device(logits, "logits")
+    labels = class_labels(logits, labels)
     if labels.is_floating_point():
         raise TypeError(
             "labels must be class indices (diagnostics are scored on hard labels), got class "
@@ -43,9 +45,8 @@ def per_sample(
     with torch.no_grad():
         for start in range(0, len(logits), step):
             f, y = logits[start : start + step], labels[start : start + step]
-            if f.device.type == "mps":  # which has no float64
-                f, y = f.cpu(), y.cpu()
-            results.append(value(f.double() / temperature, y))
+            f = devices.float64_of(f)
+            results.append(value(f / temperature, y.to(f.device)))
     return torch.cat(results)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from softprior import checks
+from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import at_label, per_sample
 
 BINS = 20  # the paper's code; other sources use 10 or 15, so the number is shown beside the ECE
@@ -31,6 +32,7 @@ class Reliability(NamedTuple):
     accuracy: Tensor
 
 
+@of_predictions
 def reliability(
     logits: Tensor, labels: Tensor, bins: int = BINS, *, temperature: float = 1.0
 ) -> Reliability:
@@ -63,6 +65,7 @@ def reliability(
     )
 
 
+@of_predictions
 def ece(logits: Tensor, labels: Tensor, bins: int = BINS, *, temperature: float = 1.0) -> float:
     """Expected calibration error with equal-width bins, in [0, 1].
 
@@ -81,17 +84,39 @@ def ece(logits: Tensor, labels: Tensor, bins: int = BINS, *, temperature: float 
     >>> round(ece(logits, torch.tensor([0, 1])), 6)  # |0.5 - 0.75|
     0.25
     """
+    at, gap = calibration_gaps(logits, labels, bins, temperature=temperature)
+    return torch.bincount(at, gap).abs().sum().item() / len(gap)
+
+
+@of_predictions
+def calibration_gaps(
+    logits: Tensor, labels: Tensor, bins: int = BINS, *, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """What :func:`ece` is made of, sample by sample: the bin of each, and its gap.
+
+        ece = (1/n) Σ_b |Σ_{i in b} gap_i|,    gap_i = confidence_i - right_i
+
+    Args:
+        logits: (n, K), or log-probabilities.
+        labels: class indices (n,).
+        bins: number of bins, ≥ 1.
+        temperature: of the softmax, > 0.
+
+    Returns:
+        Bins from 0, int64 (n,), and gaps, float64 (n,).
+    """
     edges = _equal_width(bins)
     p, right = _confidence(logits, labels, temperature)
-    gap = torch.bincount(_bin_of(p, edges.to(p.device)), p - right)
-    return gap.abs().sum().item() / len(p)
+    return _bin_of(p, edges.to(p.device)), p - right
 
 
+@of_predictions
 def ece_with_bins(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """:func:`ece` and, beside it as always, its number of bins: ``ece`` and ``ece_bins``."""
     return {"ece": ece(logits, labels), "ece_bins": BINS}
 
 
+@of_predictions
 def ece_equal_mass(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     """Expected calibration error with bins of equal numbers of samples, in [0, 1].
 
@@ -116,6 +141,7 @@ def ece_equal_mass(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     return gap.abs().sum().item() / len(p)
 
 
+@of_predictions
 def ece_classwise(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     """Static calibration error, in [0, 1]: the binary ECE of each class, averaged over classes.
 
@@ -152,6 +178,7 @@ def ece_classwise(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     return gap.abs().sum().item() / (n * classes)
 
 
+@of_predictions
 def rms_calibration_debiased(logits: Tensor, labels: Tensor, bins: int = BINS) -> float:
     """Root-mean-square calibration error of the confidence, bias removed, in [0, 1].
 
@@ -212,5 +239,4 @@ def _bin_of(p: Tensor, edges: Tensor) -> Tensor:
 
 
 def _check_bins(bins: int) -> None:
-    if not isinstance(bins, int) or isinstance(bins, bool) or bins < 1:
-        raise ValueError(f"bins must be an integer ≥ 1, got {bins!r}")
+    checks.whole("bins", bins, 1)

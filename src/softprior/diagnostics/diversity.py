@@ -7,12 +7,15 @@ import math
 import torch
 from torch import Tensor
 
+from softprior import checks
+from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import per_sample
 from softprior.margin import label_margin
 
 _ROUNDING = 2.0**-50  # four units in the last place of float64, relative
 
 
+@of_predictions
 def confidence_diversity(logits: Tensor, labels: Tensor, k: int = 3) -> float:
     """Differential entropy of the probability c of the true class, in nats.
 
@@ -52,8 +55,7 @@ def confidence_diversity(logits: Tensor, labels: Tensor, k: int = 3) -> float:
     >>> abs(confidence_diversity(logits, torch.zeros(20_000, dtype=torch.long))) < 0.05
     True
     """
-    if not isinstance(k, int) or isinstance(k, bool) or k < 1:
-        raise ValueError(f"k must be an integer ≥ 1, got {k!r}")
+    checks.whole("k", k, 1)
     s = per_sample(label_margin, logits, labels)
     n = len(s)
     if n <= k:
@@ -65,6 +67,7 @@ def confidence_diversity(logits: Tensor, labels: Tensor, k: int = 3) -> float:
     return float(h + log_slope.mean().item())
 
 
+@of_predictions
 def tied_share(logits: Tensor, labels: Tensor) -> float:
     """Share of samples whose margin is that of another sample, in [0, 1].
 
@@ -85,6 +88,7 @@ def tied_share(logits: Tensor, labels: Tensor) -> float:
     return (_neighbour_distance(s, 1) == 0).double().mean().item()
 
 
+@of_predictions
 def saturated_share(logits: Tensor, labels: Tensor) -> float:
     """Share of samples whose true class has probability ≥ 1 - 2⁻²⁴, in [0, 1].
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from softprior import checks
+from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import checked
 from softprior.diagnostics.calibration import BINS, _bin_of, _confidence, _equal_width
 
@@ -24,6 +25,7 @@ class EceInterval(NamedTuple):
     high: float
 
 
+@of_predictions
 def ece_interval(
     logits: Tensor, labels: Tensor, bins: int = BINS, *, level: float = 0.95
 ) -> EceInterval:
@@ -64,7 +66,8 @@ def ece_interval(
     [0.25, 0.25, 0.22, 0.28]
     """
     checks.number("level", level, 0, 1, open_low=True)
-    runs = list(logits) if isinstance(logits, Tensor) and logits.ndim == 3 else [logits]
+    checks.floating(logits, "logits")
+    runs = list(logits) if logits.ndim == 3 else [logits]
     if not runs:
         raise ValueError(f"logits have no runs, got shape {tuple(logits.shape)}")
     edges = _equal_width(bins)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import at_label, per_sample
 
 
+@of_predictions
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Share of samples whose largest logit is the label's, in [0, 1].
 
@@ -25,6 +27,7 @@ def accuracy(logits: Tensor, labels: Tensor) -> float:
     return per_sample(lambda f, y: (f.argmax(1) == y).double(), logits, labels).mean().item()
 
 
+@of_predictions
 def nll(logits: Tensor, labels: Tensor, *, temperature: float = 1.0) -> float:
     """Negative log-likelihood of the labels, in nats per sample: cross-entropy.
 
@@ -47,6 +50,7 @@ def nll(logits: Tensor, labels: Tensor, *, temperature: float = 1.0) -> float:
     return per_sample(value, logits, labels, temperature).mean().item()
 
 
+@of_predictions
 def brier(logits: Tensor, labels: Tensor) -> float:
     """Brier score, in [0, 2]: squared error summed over classes, averaged over samples.
 

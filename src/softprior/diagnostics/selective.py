@@ -12,6 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from softprior import checks
+from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import per_sample
 from softprior.margin import label_margin
 
@@ -27,6 +29,7 @@ class RiskCoverage(NamedTuple):
     confidence: Tensor
 
 
+@of_predictions
 def risk_coverage(logits: Tensor, labels: Tensor, points: int = 200) -> RiskCoverage:
     """The risk-coverage curve, at about ``points`` coverages k / n that end in 1.
 
@@ -47,8 +50,7 @@ def risk_coverage(logits: Tensor, labels: Tensor, points: int = 200) -> RiskCove
     >>> [round(r, 4) for r in curve.risk.tolist()]
     [0.0, 0.5, 0.3333]
     """
-    if not isinstance(points, int) or isinstance(points, bool) or points < 1:
-        raise ValueError(f"points must be an integer ≥ 1, got {points!r}")
+    checks.whole("points", points, 1)
     margin, wrong = _ranked(logits, labels)
     n = len(wrong)
     risk = _risk(wrong)
@@ -58,6 +60,7 @@ def risk_coverage(logits: Tensor, labels: Tensor, points: int = 200) -> RiskCove
     return RiskCoverage(k.double() / n, risk[k - 1], torch.sigmoid(margin[k - 1]))
 
 
+@of_predictions
 def aurc(logits: Tensor, labels: Tensor) -> float:
     """Area under the risk-coverage curve, in [0, 1]: lower is better.
 
@@ -80,6 +83,7 @@ def aurc(logits: Tensor, labels: Tensor) -> float:
     return _risk(wrong).mean().item()
 
 
+@of_predictions
 def excess_aurc(logits: Tensor, labels: Tensor) -> float:
     """E-AURC: :func:`aurc` minus that of the best order of the same predictions, in [0, 1].
 

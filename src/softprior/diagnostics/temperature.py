@@ -3,17 +3,41 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import at_label, per_sample
 from softprior.diagnostics.calibration import ece
 from softprior.diagnostics.scores import nll
 
 LOWEST, HIGHEST = 0.01, 100.0
+FEWEST_ERRORS = 5  # fewer say little on how sure a model may be
 
 
+def doubt(temperature: float, errors: int) -> str:
+    """Why a fitted temperature says little; empty where nothing speaks against it.
+
+    >>> doubt(0.01, 0), doubt(1.2, 80)
+    ('the temperature is at its bound, 0.01', '')
+    """
+    if temperature in (LOWEST, HIGHEST):
+        return f"the temperature is at its bound, {temperature:g}"
+    if errors < FEWEST_ERRORS:
+        return f"the temperature is fitted on {errors} error{'s' * (errors != 1)}"
+    return ""
+
+
+def doubt_of(values: Mapping[str, float]) -> str:
+    """The same of what :func:`softprior.diagnostics.diagnose` has found."""
+    if not {"temperature", "accuracy", "n"} <= values.keys():
+        return ""
+    return doubt(values["temperature"], round((1 - values["accuracy"]) * values["n"]))
+
+
+@of_predictions
 def fit_temperature(logits: Tensor, labels: Tensor) -> float:
     """The temperature T in [0.01, 100] that minimises the NLL of ``logits / T``.
 
@@ -73,6 +97,7 @@ def fit_temperature(logits: Tensor, labels: Tensor) -> float:
         before = abs(first)
 
 
+@of_predictions
 def temperature_scaling(logits: Tensor, labels: Tensor) -> dict[str, float]:
     """``temperature``, and what NLL and ECE are with it: ``nll_scaled``, ``ece_scaled``.
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from softprior.diagnostics._given import of_predictions
 from softprior.diagnostics._rows import at_label, per_sample
 
 
+@of_predictions
 def predictive_uncertainty(logits: Tensor, labels: Tensor) -> float:
     """Mean Shannon entropy of the predictions, in nats, in [0, log K].
 
@@ -32,6 +34,7 @@ def predictive_uncertainty(logits: Tensor, labels: Tensor) -> float:
     return max(0.0, per_sample(value, logits, labels).mean().item())
 
 
+@of_predictions
 def confidence_variance(logits: Tensor, labels: Tensor) -> float:
     """Variance of the probability of the true class, in [0, 1/4].
 

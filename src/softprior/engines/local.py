@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import queue
 import subprocess
-import sys
-import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 from softprior import own
+from softprior.engines.child import ENDING, Child, Guard, TornEventError, launch
 from softprior.training import Recipe, Store, fit, resolve_all
 from softprior.training.job import to_job, warn_of_changed_source
 
@@ -74,8 +72,10 @@ class LocalEngine:
 
         ``on_event`` receives ("epoch" | "done" | "failed") of each recipe, in the calling thread.
         A failed run does not stop the others, except the students whose teacher it was to be.
-        An interrupt stops the workers; what has finished stays finished. What holds objects that
-        no other process can import (of a notebook, lambdas) is trained in this process.
+        A worker that cannot be started, dies, or gives no sign of life for a minute is a failed
+        run, with the reason. An interrupt stops the workers; what has finished stays finished. What
+        holds objects that no other process can import (of a notebook, lambdas) is trained in this
+        process.
         """
         own.refuse_while_loading()
         store.sweep()
@@ -90,7 +90,7 @@ class LocalEngine:
         events: queue.SimpleQueue[tuple[Recipe, dict[str, Any]]] = queue.SimpleQueue()
         size = min(self.workers, len(waiting))
         pins: list[int | None] = [*cores()] if size <= len(cores()) else [None] * size
-        workers = [_Worker(store, tasks, events, core) for core in pins[:size]]
+        workers: list[_Worker] = []
         here: list[Recipe] = []  # for this process
         running = 0
 
@@ -120,21 +120,32 @@ class LocalEngine:
             if event["event"] != "epoch":
                 hand_out()
 
+        guard = Guard()
         try:
+            workers += [_Worker(store, tasks, events, core, guard) for core in pins[:size]]
             hand_out()
+            ticked = time.monotonic()
             while running or here:
                 if here:
                     recipe = here.pop(0)
                     take(recipe, _train_here(recipe, store, on_event))
                     continue
-                recipe, event = events.get()
+                # What is longer was this process's own doing, and is held against nobody.
+                passed, ticked = min(time.monotonic() - ticked, 2.0), time.monotonic()
+                for worker in workers:
+                    worker.tick(passed)
+                try:
+                    recipe, event = events.get(timeout=1.0)
+                except queue.Empty:
+                    continue
                 running -= event["event"] != "epoch"
                 take(recipe, event)
         finally:
             for worker in workers:
-                worker.stop()
+                worker.stop(now=bool(running))
             for worker in workers:  # only now: any of them may take another's signal
-                worker.join()
+                worker.join(2 * ENDING)
+            guard.close()
         return failures
 
 
@@ -157,66 +168,76 @@ class _Worker(threading.Thread):
         tasks: queue.SimpleQueue[Job | None],
         events: queue.SimpleQueue[tuple[Recipe, dict[str, Any]]],
         core: int | None,
+        guard: Guard,
     ) -> None:
         super().__init__(daemon=True)
         self.store, self.tasks, self.events, self.core = store, tasks, events, core
-        self.process: subprocess.Popen[str] | None = None
-        self.stopped = False
+        self.guard = guard
+        self.child: Child | None = None
+        self.busy = False
+        self.stopped = self.killed = False
         self.start()
 
     def run(self) -> None:
-        with tempfile.TemporaryFile("w+") as stderr:
-            while (job := self.tasks.get()) is not None and not self.stopped:
-                self._one(*job, stderr)
-            if self.process is not None:
-                self._ended()
+        while (job := self.tasks.get()) is not None and not self.stopped:
+            self.busy = True
+            recipe, values = job
+            try:
+                event = self._one(recipe, values)
+            except Exception as error:  # whatever it is: nobody must wait for this run for ever
+                event = {"event": "failed", "message": f"{type(error).__name__}: {error}"}
+            self.busy = False
+            self.events.put((recipe, event))
+        self._end()
 
-    def _one(self, recipe: Recipe, job: dict[str, Any], stderr: Any) -> None:
-        if self.process is None:
-            self.process = self._launched(stderr)
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
+    def _one(self, recipe: Recipe, job: dict[str, Any]) -> dict[str, Any]:
+        """Have the run trained, and pass on its epochs; returns the event that ends it."""
+        if self.child is None:
+            try:
+                self.child = Child(self._launched, self.guard, "the worker")
+            except OSError as error:
+                why = f"no worker process can be started ({error.strerror or error})"
+                return {"event": "failed", "message": f"{why}: try fewer workers"}
+        if self.killed:
+            self.child.kill()
         try:
-            self.process.stdin.write(json.dumps(job) + "\n")
-            self.process.stdin.flush()
-            for line in self.process.stdout:
-                event = json.loads(line)
-                self.events.put((recipe, event))
+            self.child.send(job)
+            for event in self.child.events():
+                if event["event"] == "failed":
+                    kind = event.get("kind")
+                    return {**event, "message": f"{kind}: " * bool(kind) + event["message"]}
                 if event["event"] != "epoch":
-                    return
-        except BrokenPipeError:
+                    return event
+                self.events.put((recipe, event))
+        except OSError:  # nobody reads: it has died
             pass
-        code = self._ended()
-        self.process = None
-        stderr.seek(0)
-        last = (stderr.read().strip().splitlines() or ["it printed nothing"])[-1]
-        message = f"the worker ended with exit status {code}: {last}"
-        self.events.put((recipe, {"event": "failed", "message": message}))
+        except TornEventError as error:
+            self.child.given_up = str(error)
+            self.child.kill()
+        return {"event": "failed", "message": self._end()}
 
-    def _launched(self, stderr: Any) -> subprocess.Popen[str]:
+    def _launched(self, stderr: IO[bytes]) -> subprocess.Popen[str]:
         pin = [] if self.core is None else [str(self.core)]
-        # A session of its own: Ctrl-C reaches the parent alone, which then stops the workers.
-        return subprocess.Popen(
-            [sys.executable, "-m", "softprior.engines.worker", str(self.store.root), *pin],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
-            start_new_session=True,
-        )
+        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        return launch([str(self.store.root), *pin], stderr, threads)
 
-    def stop(self) -> None:
-        self.stopped = True
+    def tick(self, seconds: float) -> None:
+        """So much time has passed: does it still live?"""
+        child = self.child
+        if self.busy and child is not None:
+            child.tick(seconds)
+
+    def stop(self, *, now: bool) -> None:
+        """Take no further job; ``now``: nor finish the one that it has."""
+        self.stopped, self.killed = True, now
         self.tasks.put(None)
-        if self.process is not None:
-            self.process.terminate()
+        child = self.child
+        if now and child is not None:
+            child.kill()
 
-    def _ended(self) -> int:
+    def _end(self) -> str:
         """Close what was open to the process and say how it ended."""
-        assert self.process is not None
-        for pipe in (self.process.stdin, self.process.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                if pipe is not None:
-                    pipe.close()
-        return self.process.wait()
+        child, self.child = self.child, None
+        if child is None:
+            return ""
+        return child.end()

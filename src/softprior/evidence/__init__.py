@@ -6,10 +6,11 @@ A :class:`Comparison` holds the scores; tables, curves, differences and claims c
 from softprior.evidence.claims import Claim, Verdict
 from softprior.evidence.comparison import Comparison
 from softprior.evidence.curve_figure import Panel, Series, curves
+from softprior.evidence.differences import Difference
 from softprior.evidence.figure import Figure
 from softprior.evidence.forest_figure import forest
-from softprior.evidence.results import Method, PerImage, Result
-from softprior.evidence.tables import Cell, Column, Difference, Measured, Table
+from softprior.evidence.results import Method, Result
+from softprior.evidence.tables import Cell, Column, Measured, Table
 
 __all__ = [
     "Cell",
@@ -21,7 +22,6 @@ __all__ = [
     "Measured",
     "Method",
     "Panel",
-    "PerImage",
     "Result",
     "Series",
     "Table",

@@ -7,22 +7,31 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from softprior.evidence import statistics
-from softprior.evidence.tables import Column, Difference
+from softprior.evidence.differences import LEVEL, MOST_SEEDS, Difference
+from softprior.evidence.tables import Column
 
-SIGNIFICANCE = 0.05  # the chance of a wrong verdict on a claim where no method differs
-
-Outcome: TypeAlias = Literal["holds", "does not hold", "cannot tell"]
-SYMBOLS: dict[Outcome, str] = {"holds": "✓", "does not hold": "✗", "cannot tell": "?"}
+Outcome: TypeAlias = Literal["holds", "does not hold", "no difference", "cannot tell"]
+SYMBOLS: dict[Outcome, str] = {
+    "holds": "✓",
+    "does not hold": "✗",
+    "no difference": "=",
+    "cannot tell": "?",
+}
 Direction: TypeAlias = Literal["higher", "lower"]
 Differences: TypeAlias = Mapping[str, Difference]
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the evidence supports a claim."""
+    """Whether the evidence supports a claim.
+
+    Attributes:
+        outcome: in words.
+        more: what would be enough, where we cannot tell.
+    """
 
     outcome: Outcome
+    more: str = ""
 
     @property
     def symbol(self) -> str:
@@ -36,10 +45,11 @@ class Claim:
 
     Attributes:
         text: the statement.
-        verdict: whether the evidence supports it.
-        evidence: the numbers, with the tests that decided.
-        brief: the numbers without the tests, for the answers to the paper's questions.
-        answers: the paper's questions ("RQ1" to "RQ5") that it helps to answer.
+        verdict: what its evidence comes to.
+        evidence: numbers, with the tests that decided.
+        brief: the numbers alone, for where there is little room.
+        answers: that of the paper's questions ("RQ1" to "RQ5") which it answers: one claim of a
+            study for each, decided on before the runs; all others look closer at the same runs.
     """
 
     text: str
@@ -59,37 +69,51 @@ def identity(text: str, holds: bool, evidence: str, answers: tuple[str, ...] = (
     )
 
 
-def adjusted(differences: Differences) -> dict[str, float]:
-    """Holm's adjusted p-values of the paired t tests: one claim's, or one column's, family."""
-    p_values = statistics.holm([d.p_t for d in differences.values()])
-    return dict(zip(differences, p_values, strict=True))
+def simultaneous(differences: Differences) -> float:
+    """The level of intervals that all hold at once with 95 % probability (Bonferroni)."""
+    return 1 - (1 - LEVEL) / max(1, len(differences))
 
 
-def clear(differences: Differences) -> list[str]:
-    """The differences that are clearly not zero: by their intervals, and after correction."""
-    p_values = adjusted(differences)
-    return [
-        name for name, d in differences.items() if d.excludes_zero and p_values[name] < SIGNIFICANCE
-    ]
-
-
-def decide(differences: Differences, direction: Direction) -> Verdict:
+def decide(differences: Differences, direction: Direction, column: Column) -> Verdict:
     """The verdict on a claim that all differences go in one direction.
 
-    It holds where every difference is on the claimed side and its adjusted p-value below 0.05;
-    it does not hold where one is as clearly on the other side; otherwise it is "cannot tell",
-    always so where the intervals include zero. Where no method differs, the chance of anything
-    but "cannot tell" is at most 0.05 in a claim, however many methods it compares.
+    * **holds**: every 95 % interval is on the claimed side. All must be, so none is corrected
+      for the number of them (an intersection-union test).
+    * **does not hold**: one is on the other side, by an interval at the level at which all of
+      them hold at once (Bonferroni, the first step of Holm's test).
+    * **no difference**: all are shown to be within the column's margin (two one-sided tests at
+      5 %; an intersection-union test again).
+    * **cannot tell**: otherwise, with the number of seeds at which a difference as large as the
+      margin would be found in four of five cases.
 
-    The paired t test decides, not the sign-flip test beside it: with five seeds that one has no
-    p-value below 0.0625, and could never tell anything. Where the two disagree, few seeds or a
-    few odd ones among them carry the verdict.
+    Where the claim is false in truth it is found to hold in at most 2.5 % of cases, where it is
+    true it is found not to hold in at most 2.5 %, and a difference as large as the margin is
+    called none in at most 5 %.
     """
     sign = 1 if direction == "higher" else -1
-    found = [sign * differences[name].mean for name in clear(differences)]
-    if any(mean < 0 for mean in found):
+    if all(sign * d.sign() > 0 for d in differences.values()):
+        return Verdict("holds")
+    if any(sign * d.sign(simultaneous(differences)) < 0 for d in differences.values()):
         return Verdict("does not hold")
-    return Verdict("holds" if len(found) == len(differences) else "cannot tell")
+    if column.margin is None:
+        return Verdict("cannot tell")
+    if all(d.within(column.margin) for d in differences.values()):
+        return Verdict("no difference")
+    return Verdict("cannot tell", _enough(differences, column))
+
+
+def _enough(differences: Differences, column: Column) -> str:
+    """How many seeds would find a difference of the margin in each of the comparisons."""
+    margin = column.margin or math.nan
+    size = column.shown(margin, signed=False)
+    wanted = size + (column.gap_unit.removesuffix("s") if size == "1" else column.gap_unit)
+    known = [d for d in differences.values() if not math.isnan(d.low)]
+    if not known:
+        return ""
+    seeds = [d.seeds_for(margin) for d in known]
+    if any(n is None for n in seeds):
+        return f"no number of seeds up to {MOST_SEEDS:,} would find {wanted} on as few test images"
+    return f"about {max(n for n in seeds if n)} seeds would find {wanted} in four of five cases"
 
 
 def claim(
@@ -111,34 +135,49 @@ def claim(
     """
     if not differences:
         raise ValueError(f"claim {text!r} has no differences to decide it, wanted at least one")
-    p_values = adjusted(differences)
-
-    def measured(name: str, d: Difference) -> str:
-        bounds = f" [{_shown(d.low, column)}, {_shown(d.high, column)}]"
-        interval = "" if math.isnan(d.low) else bounds
-        start = f"{name} " if len(differences) > 1 else ""
-        return f"{start}{_shown(d.mean, column)}{_unit(column)}{interval}"
-
-    def tested(name: str, d: Difference) -> str:
-        if math.isnan(d.low):
-            return measured(name, d)
-        effect = f"{d.effect:+.2g}".replace("-", "−").replace("inf", "∞")
-        tests = [f"d_z {effect}", f"p {_p(p_values[name])}"]
-        if not math.isnan(d.p):
-            tests.append(f"sign-flip p {_p(d.p)}")
-        return f"{measured(name, d)} ({', '.join(tests)})"
-
-    note = f"seeds: {_seeds(differences)}"
-    if any(not math.isnan(p) for p in p_values.values()):
-        note += f"; p: paired t test{_corrected(len(differences))}"
-    evidence = "; ".join(tested(name, d) for name, d in differences.items())
+    verdict = decide(differences, direction, column)
+    level = simultaneous(differences) if verdict.outcome == "does not hold" else LEVEL
+    names = differences if len(differences) > 1 else [""]  # one stands behind the statement
+    brief = "; ".join(
+        measured(name, d, column, level)
+        for name, d in zip(names, differences.values(), strict=True)
+    )
     return Claim(
         text=text,
-        verdict=decide(differences, direction),
-        evidence=f"{evidence} ({note})",
-        brief="; ".join(measured(name, d) for name, d in differences.items()),
+        verdict=verdict,
+        evidence=f"{brief} ({_basis(differences, column, verdict, level)})",
+        brief=brief,
         answers=answers,
     )
+
+
+def level(text: str, difference: Difference, margin: float, column: Column) -> Claim:
+    """A claim that a change is too small to matter: that a curve is level.
+
+    It holds where the change is shown to be within the margin (two one-sided tests at 5 %); it
+    does not hold where its 95 % interval is outside the margin.
+    """
+    low, high = difference.bounds()
+    verdict = Verdict("cannot tell")
+    if difference.within(margin):
+        verdict = Verdict("holds")
+    elif low > margin or high < -margin:
+        verdict = Verdict("does not hold")
+    brief = measured("", difference, column)
+    return Claim(
+        text=text, verdict=verdict, evidence=f"{brief} (seeds: {difference.n})", brief=brief
+    )
+
+
+def measured(name: str, d: Difference, column: Column, level: float = LEVEL) -> str:
+    """A difference with its interval, in a sentence.
+
+    >>> measured("Beta", Difference(0.011, 5, 0.002, 4.0), Column(name="Accuracy", percent=True))
+    'Beta +1.1 points [+0.545, +1.66]'
+    """
+    low, high = d.bounds(level)
+    interval = "" if math.isnan(low) else f" [{column.shown(low)}, {column.shown(high)}]"
+    return f"{name} {column.shown(d.mean)}{column.gap_unit}{interval}".strip()
 
 
 def claim_everywhere(
@@ -151,8 +190,7 @@ def claim_everywhere(
 ) -> Claim:
     """A claim that the differences of every method go in one direction under every condition.
 
-    Decided as any claim, with Holm's correction for all comparisons together. The evidence is
-    summarised per method.
+    Decided as any claim, over all comparisons together. The evidence is summarised per method.
 
     Args:
         text: the statement.
@@ -161,42 +199,36 @@ def claim_everywhere(
         places: what the conditions are called, such as "amounts".
     """
     flat = {f"{name}, {place}": d for name, of in differences.items() for place, d in of.items()}
-    sure = set(clear(flat))
+    verdict = decide(flat, direction, column)
+    level = LEVEL if verdict.outcome == "holds" else simultaneous(flat)
     parts = []
     for name, of in differences.items():
-        means = [d.mean for d in of.values()]
-        certain = [d.mean for place, d in of.items() if f"{name}, {place}" in sure]
+        means, signs = [d.mean for d in of.values()], [d.sign(level) for d in of.values()]
         parts.append(
-            f"{name} {_shown(min(means), column)} to {_shown(max(means), column)}{_unit(column)} "
-            f"({len(of)} {places}: clearly higher in {sum(m > 0 for m in certain)}, clearly lower "
-            f"in {sum(m < 0 for m in certain)})"
+            f"{name} {column.shown(min(means))} to {column.shown(max(means))}{column.gap_unit} "
+            f"({len(of)} {places}: clearly higher in {signs.count(1)}, clearly lower in "
+            f"{signs.count(-1)})"
         )
     evidence = "; ".join(parts)
-    tests = f"seeds: {_seeds(flat)}; paired t tests{_corrected(len(flat))}"
     return Claim(
         text=text,
-        verdict=decide(flat, direction),
-        evidence=f"{evidence} ({tests})",
+        verdict=verdict,
+        evidence=f"{evidence} ({_basis(flat, column, verdict, level)})",
         brief=evidence,
         answers=answers,
     )
 
 
-def _seeds(differences: Differences) -> int:
-    return next(iter(differences.values())).n
-
-
-def _shown(value: float, column: Column) -> str:
-    return f"{value * column.factor:+.3g}".replace("-", "−")
-
-
-def _unit(column: Column) -> str:
-    return f" {column.gap_unit}" if column.gap_unit else ""
-
-
-def _corrected(comparisons: int) -> str:
-    return f", Holm-corrected for {comparisons} comparisons" if comparisons > 1 else ""
-
-
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {value:.2g}"
+def _basis(differences: Differences, column: Column, verdict: Verdict, level: float) -> str:
+    """What the evidence rests on: how many seeds, which intervals, and how fine they are."""
+    known = [d for d in differences.values() if not math.isnan(d.low)]
+    notes = [f"seeds: {next(iter(differences.values())).n}"]
+    if known and level != LEVEL:
+        notes.append(f"intervals that all hold at once with 95 % probability: {len(differences)}")
+    if known and verdict.outcome in ("no difference", "cannot tell"):
+        least = max(d.detectable for d in known)
+        notes.append(
+            f"found in four of five cases: {column.shown(least, signed=False)}{column.gap_unit} "
+            "and more"
+        )
+    return "; ".join([*notes, *filter(None, [verdict.more])])

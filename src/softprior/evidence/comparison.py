@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from softprior.evidence import claims
 from softprior.evidence.claims import Claim, Differences, Direction
 from softprior.evidence.curve_figure import Level, Panel, Series
+from softprior.evidence.differences import Array, Difference, Interval
 from softprior.evidence.results import Method, Result, Results
-from softprior.evidence.statistics import Interval, t_interval
-from softprior.evidence.tables import INTERVALS, Column, Difference, Measured, Table, notes
+from softprior.evidence.statistics import t_interval
+from softprior.evidence.tables import Column, Measured, Table, notes
 
 Reference: TypeAlias = Method | Callable[[Method], Method]  # one for all, or each its own
 
@@ -58,6 +61,21 @@ class Comparison:
             return next(iter(names), "")
         return " ".join(f"{', '.join(of)}: {a[:1].lower()}{a[1:]}" for a, of in names.items())
 
+    @property
+    def covered(self) -> str:
+        """What the intervals of differences cover, for captions."""
+        known = [[r.blocks for r in of.values()] for of in self.results.values()]
+        both = [n for n in self.columns if all(n in blocks for of in known for blocks in of)]
+        rest = [self.columns[n].name for n in self.columns if n not in both]
+        if not both:
+            covers = "Each interval covers other seeds (t)."
+        else:
+            covers = (
+                "Each interval covers other seeds and other test images (t, with Satterthwaite's "
+                "degrees of freedom)"
+            ) + (f"; of {', '.join(rest)} other seeds alone." if rest else ".")
+        return f"{covers} Each stands by itself: one of twenty would miss."
+
     def where(self, **facts: Any) -> list[Method]:
         """The methods of which all these facts are true."""
         return [m for m in self.methods if facts.items() <= m.facts.items()]
@@ -90,8 +108,11 @@ class Comparison:
         """Methods that are the mean of several, seed by seed."""
 
         def mean(of: Sequence[Method], seed: int) -> Result:
-            results = [self.results[m][seed].scores for m in of]
-            return Result({name: fmean(r[name] for r in results) for name in self.columns})
+            results = [self.results[m][seed] for m in of]
+            return Result(
+                {name: fmean(r.scores[name] for r in results) for name in self.columns},
+                _each(results, lambda *blocks: np.mean(blocks, axis=0)),
+            )
 
         return replace(
             self, results={m: {s: mean(of, s) for s in self.seeds} for m, of in groups.items()}
@@ -106,16 +127,46 @@ class Comparison:
         return Measured.of(self.values(method, score))
 
     def gap(self, method: Method, reference: Method, score: str) -> Difference:
-        """``method`` minus ``reference``, seed by seed."""
-        return Difference.paired(self.values(method, score), self.values(reference, score))
+        """``method`` minus ``reference``, seed by seed, and image by image where it is of those."""
+        return self.contrast({method: 1.0, reference: -1.0} if method != reference else {}, score)
+
+    def contrast(self, weights: Mapping[Method, float], score: str) -> Difference:
+        """``Σ_m weight_m · score_m``, seed by seed and image by image, as :meth:`gap`.
+
+        Such as the mean of some methods minus another, or a slope over what methods differ in.
+        """
+        values, blocks = np.zeros(len(self.seeds)), []
+        for method, weight in weights.items():
+            values = values + weight * np.asarray(self.values(method, score))
+            blocks.append(weight * self._blocks(method, score))
+        if blocks and blocks[0].size and len({block.shape for block in blocks}) == 1:
+            return Difference.crossed(float(values.mean()), np.sum(blocks, axis=0))
+        return Difference.over_seeds(values, np.zeros_like(values))
+
+    def slope(self, methods: Iterable[Method], over: str, score: str) -> Difference:
+        """By how much a score rises with a fact of the methods: least squares, seed by seed."""
+        methods = list(methods)
+        x = np.asarray([float(m[over]) for m in methods])
+        x -= x.mean()
+        return self.contrast(dict(zip(methods, x / (x**2).sum(), strict=True)), score)
+
+    def _blocks(self, method: Method, score: str) -> Array:
+        """By seed and block of test images; empty where images have no part in the score."""
+        rows = [result.blocks.get(score) for result in self.results[method].values()]
+        known = [row for row in rows if row is not None]
+        alike = len(known) == len(rows) and len({len(row) for row in known}) == 1
+        return np.asarray(known) if alike else np.empty((0, 0))
 
     def relative_to(self, reference: Reference) -> Comparison:
         """Every score minus that of the reference, seed by seed: gaps of it are gaps of gaps."""
         partner = own_partner(reference)
 
         def minus(method: Method, seed: int) -> Result:
-            ours, theirs = (self.results[m][seed].scores for m in (method, partner(method)))
-            return Result({name: ours[name] - theirs[name] for name in self.columns})
+            ours, theirs = (self.results[m][seed] for m in (method, partner(method)))
+            return Result(
+                {name: ours.scores[name] - theirs.scores[name] for name in self.columns},
+                _each([ours, theirs], np.subtract),
+            )
 
         return replace(
             self, results={m: {s: minus(m, s) for s in self.seeds} for m in self.methods}
@@ -193,7 +244,7 @@ class Comparison:
         return Table(
             key=key,
             title=title,
-            caption=sentences(PAIRED, self.about, notes(columns), note, INTERVALS),
+            caption=sentences(PAIRED, self.covered, self.about, notes(columns), note),
             columns=(Column(name=first), *(facts or {}).values(), *columns),
             rows=[
                 (*m.cells(facts), *(self.gap(m, theirs, score) for score in self.columns))
@@ -253,6 +304,16 @@ class Comparison:
         )
 
 
+def _each(results: Sequence[Result], combine: Callable[..., Array]) -> dict[str, Array]:
+    """The blocks of several results as one's, for the scores of which all have them."""
+    first, *others = (result.blocks for result in results)
+    return {
+        name: combine(of, *(other[name] for other in others))
+        for name, of in first.items()
+        if all(name in other for other in others)
+    }
+
+
 def own_partner(reference: Reference) -> Callable[[Method], Method]:
     """What each method is compared with."""
     return reference if callable(reference) else lambda method: reference
@@ -260,7 +321,7 @@ def own_partner(reference: Reference) -> Callable[[Method], Method]:
 
 LEVELS = "Mean ± standard deviation over seeds."
 PAIRED = (
-    "Mean difference over seeds with its 95 % t interval; the two runs of a seed have the same "
+    "Mean difference over seeds with its 95 % interval; the two runs of a seed have the same "
     "split, order of samples and initialisation."
 )
 

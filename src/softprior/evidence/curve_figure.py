@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from softprior.evidence.differences import Interval
 from softprior.evidence.figure import Figure
 from softprior.evidence.palette import MUTED
-from softprior.evidence.statistics import Interval
 
-BANDS = "Bands and bars: 95 % t intervals, point by point, cut where they leave the panel."
+BANDS = "Bands and bars: 95 % intervals, point by point, cut where they leave the panel."
 _STYLES = ("-", "--", ":", "-.")  # of the curves that share a colour
 
 

@@ -6,11 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from softprior.evidence.comparison import Comparison, Reference, own_partner
+from softprior.evidence.comparison import (
+    Comparison,
+    Reference,
+    own_partner,
+    sentences,
+)
+from softprior.evidence.differences import Difference
 from softprior.evidence.figure import Figure
 from softprior.evidence.palette import MUTED
 from softprior.evidence.results import Method
-from softprior.evidence.tables import Difference
 
 
 class _Row(NamedTuple):
@@ -68,9 +73,12 @@ def forest(
     return Figure(
         key=key,
         title=title,
-        caption="Point: mean paired difference over seeds to the reference in bold; bar: its 95 % "
-        "t interval (none for one seed), not corrected for the number of comparisons. "
-        f"{comparison.about}",
+        caption=sentences(
+            "Point: mean paired difference over seeds to the reference in bold; bar: its 95 % "
+            "interval (none for one seed).",
+            comparison.only(comparison.methods, scores).covered,
+            comparison.about,
+        ),
         alt="For each variant a point and a bar, left or right of a line at zero: its difference "
         f"to the reference in {' and in '.join(column.name for column in columns)}.",
         draw=draw,

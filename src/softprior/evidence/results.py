@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, TypeAlias
 
 from softprior.evidence import palette
+from softprior.evidence.differences import Array
 from softprior.evidence.tables import Cell
-
-Rows: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -43,33 +39,18 @@ class Method:
         return Method(label or self.label, colour or self.colour, facts)
 
 
-class PerImage(NamedTuple):
-    """What a run's test scores are made of, so that images can be drawn again.
-
-    Attributes:
-        ids: of the images (n,): the same image has the same id in every run on the data.
-        each: by score, a number for each image (n,) whose mean the score is.
-        functions: by score that is no mean, such as ECE, its value for chosen rows.
-    """
-
-    ids: Rows
-    each: Mapping[str, NDArray[np.float64]]
-    functions: Mapping[str, Callable[[Rows], float]]
-
-    def score(self, name: str, rows: Rows | None = None) -> float:
-        """A score on some rows, by default all; a row may come more than once."""
-        rows = np.arange(len(self.ids)) if rows is None else rows
-        if name in self.each:
-            return float(self.each[name][rows].mean())
-        return self.functions[name](rows)
-
-
 @dataclass(frozen=True)
 class Result:
-    """One run: its scores by name, and what they are made of where that is asked for."""
+    """One run: its scores by name, and how the images of the test set bear on them.
+
+    Attributes:
+        blocks: by score of the test set, a number for each block of images, whose spread says
+            what other images would have changed: see :mod:`.blocks`. The same block is of the
+            same images in every run on the data.
+    """
 
     scores: Mapping[str, float]
-    images: Callable[[], PerImage] | None = None
+    blocks: Mapping[str, Array] = field(default_factory=dict)
 
 
 Results: TypeAlias = Mapping[Method, Mapping[int, Result]]  # by method, then by seed

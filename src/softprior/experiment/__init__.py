@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from softprior import studies
 from softprior.engines import Failure, LocalEngine
+from softprior.experiment.asked import part_taken, recipes_of, with_data
 from softprior.experiment.sections import rebuild, section
 from softprior.studies import Scale, Study
-from softprior.training import Recipe, Store, images
+from softprior.training import Recipe, Store
 
 
 def run_study(
@@ -23,6 +24,10 @@ def run_study(
     seeds: int | None = None,
     dataset: str | None = None,
     model: str | None = None,
+    subset: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
     workers: int | None = None,
     on_event: Callable[[Recipe, str], None] = lambda recipe, event: None,
 ) -> Path:
@@ -36,6 +41,10 @@ def run_study(
         seeds: how many, instead of the study's own number.
         dataset: a name or a path; by default the study's own choice.
         model: a network by name; by default the study's own choice.
+        subset: such as "classes=5,per_class=50", or "all": instead of the scale's.
+        epochs: instead of the scale's.
+        batch_size: instead of the scale's.
+        learning_rate: instead of the scale's.
         workers: processes; by default one per core.
         on_event: receives each recipe with "epoch", "done" or "failed".
 
@@ -48,26 +57,24 @@ def run_study(
     found: Any = studies.find(study) if isinstance(study, str) else study
     name = study if isinstance(study, str) else name_of(found)
     store = Store(Path(out) / "runs")
-    asked = with_fingerprint(
+    asked = with_data(
         Scale(
             name=scale,
             seeds=seeds or studies.usual_seeds(found)[scale],
             dataset=None if dataset == "digits" else dataset,
             model=model,
+            subset=subset,
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
         )
     )
-    failures = LocalEngine(workers).run(found.recipes(asked), store, on_event)
+    if (line := part_taken(asked)) is not None:
+        warnings.warn(line, stacklevel=2)
+    failures = LocalEngine(workers).run(recipes_of(name, found, asked), store, on_event)
     if failures:
         raise RuntimeError(_message(failures))
     return rebuild(Path(out), section(name, found, asked, store))
-
-
-def with_fingerprint(scale: Scale, progress: Callable[[int, int], None] | None = None) -> Scale:
-    """The scale, and what is in its data set."""
-    if scale.dataset is None:
-        return scale
-    images.check(scale.dataset)
-    return replace(scale, fingerprint=images.fingerprint(scale.dataset, progress=progress))
 
 
 def name_of(study: Any) -> str:

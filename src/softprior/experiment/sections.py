@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -11,14 +10,17 @@ from pathlib import Path
 from typing import Any
 
 from softprior import diagnostics, studies
+from softprior.diagnostics.temperature import FEWEST_ERRORS, doubt_of
 from softprior.evidence.tables import Cell, Column, Table
+from softprior.matching import teacher_smoothing
+from softprior.report.diagnosis import scaled
 from softprior.report.files import write_report
 from softprior.report.results import Section, slug
 from softprior.studies import Scale, Study, method
 from softprior.studies._shared.scores import selected
-from softprior.training import Recipe, Run, Store
-from softprior.training.provenance import provenance
-from softprior.training.store import open_run
+from softprior.training import Recipe, Run, Store, files
+from softprior.training.locks import exclusive
+from softprior.training.run import open_run
 
 
 class NoSeedError(ValueError):
@@ -27,7 +29,9 @@ class NoSeedError(ValueError):
 
 def rebuild(folder: Path, *new: Section, formats: Collection[str] = ()) -> Path:
     """Write the report of ``folder`` with ``new`` in it, and return its page."""
-    return write_report(folder, gather(folder, *new), formats=formats)
+    folder.mkdir(parents=True, exist_ok=True)
+    with exclusive(folder / ".report.lock"):  # two studies that end at once are both in it
+        return write_report(folder, gather(folder, *new), formats=formats)
 
 
 def gather(folder: Path, *new: Section) -> list[Section]:
@@ -87,7 +91,7 @@ def _on(scale: Scale) -> list[str]:
 def section(name: str, study: Study, scale: Scale, store: Store) -> Section:
     """A study's section from finished runs; a seed with a missing run is left out whole."""
     wanted = [store.resolved(recipe) for recipe in study.recipes(scale)]
-    found = [(recipe, store.get(recipe)) for recipe in wanted]
+    found = [(recipe, _finished(store, recipe)) for recipe in wanted]
     missing = {recipe.seed for recipe, run in found if run is None}
     runs = [run for recipe, run in found if run is not None and recipe.seed not in missing]
     if not runs and wanted:
@@ -101,8 +105,11 @@ def section(name: str, study: Study, scale: Scale, store: Store) -> Section:
     facts = _facts(runs)
     if missing:
         facts["Left out"] = f"seeds with a failed run: {', '.join(map(str, sorted(missing)))}"
+    if unmatched := _unmatched(runs):
+        facts["Not matched"] = "; ".join(unmatched)
     on = "" if scale.dataset is None else f" --dataset {shlex.quote(scale.dataset)}"
     on += "" if scale.model is None else f" --model {shlex.quote(scale.model)}"
+    on += "".join(f" --{option} {value}" for option, value in scale.options.items())
     title = about.pop("Title") or name
     return Section(
         name=key(name, scale),
@@ -117,19 +124,33 @@ def section(name: str, study: Study, scale: Scale, store: Store) -> Section:
     )
 
 
+def _finished(store: Store, recipe: Recipe) -> Run | None:
+    """Its finished run; one that is damaged or cannot be read is left out, with a warning."""
+    try:
+        return store.open(recipe)
+    except (ValueError, OSError) as error:
+        warnings.warn(f"left out: {error}", stacklevel=2)
+        return None
+
+
 def _remembered(file: Path) -> list[tuple[str, Scale]]:
     """The studies that a results.json names and this version knows, and how large they were."""
     if not file.is_file():
         return []
     try:
-        listed: dict[str, Any] = json.loads(file.read_text("utf-8"))["studies"]
+        listed: dict[str, Any] = files.read_json(file)["studies"]
         asked = [dict(entry["asked"]) for entry in listed.values() if entry["asked"]]
-        return [(str(values.pop("study")), Scale(**values)) for values in asked]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return [(str(values.pop("study")), _scale(values)) for values in asked]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} is not a results.json that softprior wrote ({type(error).__name__}: {error}); "
             "move it away and repeat the study: finished runs are reused"
         ) from error
+
+
+def _scale(values: dict[str, Any]) -> Scale:
+    counts = values.get("counts")
+    return Scale(**{**values, "counts": None if counts is None else tuple(map(int, counts))})
 
 
 def _single_runs(folder: Path, store: Store) -> Section:
@@ -138,17 +159,26 @@ def _single_runs(folder: Path, store: Store) -> Section:
         raise FileNotFoundError(f"{folder} holds neither results.json nor finished runs in runs/")
     names = ("accuracy", "nll", "ece", "nll_scaled", "ece_scaled")
     rows: list[list[Cell]] = []
+    doubtful = 0
     for one in runs:
         r, values = one.recipe, diagnostics.diagnose(*one.predictions("test"))
+        doubtful += bool(doubt_of(values))
         rows.append([r.digest, str(r.dataset), str(r.model), method(r).label, str(r.seed)])
         rows[-1] += [values[name] for name in names]
     heads = ("Run", "Data set", "Network", "Method", "Seed")
+    doubt = (
+        f"In {doubtful} of {len(runs)} runs the temperature is at its bound or fitted on fewer "
+        f"than {FEWEST_ERRORS} errors, and says little."
+    )
+    columns = [
+        Column(name=n, digits=4, doubt=doubt if doubtful and scaled(n) else "") for n in names
+    ]
     table = Table(
         key="runs",
         title=f"Test set, {selected(runs)}",
         caption="One row per run, as fractions. ECE: 20 equal-width bins. Scaled: by a temperature "
         "fitted on the test set itself.",
-        columns=[Column(name=h) for h in heads] + [Column(name=n, digits=4) for n in names],
+        columns=[*(Column(name=h) for h in heads), *columns],
         rows=rows,
     )
     return Section(
@@ -165,15 +195,15 @@ def _single_runs(folder: Path, store: Store) -> Section:
 
 def _facts(runs: Sequence[Run]) -> dict[str, str]:
     """Where and with what the runs were made, and what they cost with their teachers."""
-    teachers = {
-        path
-        for run in runs
-        if isinstance(run.recipe.teacher, Recipe)
-        and (path := run.path.parent / run.recipe.teacher.digest).is_dir()
-    }
-    everything = [*runs, *(open_run(p) for p in teachers - {run.path for run in runs})]
-    made = [_provenance(run) for run in runs]
-    seconds = sum(float(run.outcome["seconds"]) for run in everything)
+    everything = {run.path: run for run in runs}
+    for run in runs:
+        if isinstance(teacher := run.recipe.teacher, Recipe):
+            beside = Store(run.path.parent)
+            if beside.root / teacher.digest not in everything:
+                found = _finished(beside, teacher)
+                everything |= {} if found is None else {found.path: found}
+    made = [run.provenance for run in runs]
+    seconds = sum(float(run.outcome["seconds"]) for run in everything.values())
     return {
         "Processor": _distinct(f"{m['processor']}, {m['cores']} cores" for m in made),
         "Versions": _distinct(
@@ -186,9 +216,24 @@ def _facts(runs: Sequence[Run]) -> dict[str, str]:
     }
 
 
-def _provenance(run: Run) -> dict[str, Any]:
-    file = run.path / "provenance.json"
-    return json.loads(file.read_text("utf-8")) if file.is_file() else provenance()
+def _unmatched(runs: Sequence[Run]) -> list[str]:
+    """Runs whose teacher could not smooth by as much, or as little, as was asked for."""
+    found = []
+    for run in runs:
+        recipe, prior = run.recipe, run.prior
+        path = run.path.parent / getattr(recipe.teacher, "digest", "")
+        asked = recipe.match_smoothing
+        if asked is None or prior is None or not (path / "recipe.json").is_file():
+            continue
+        temperature, weight = prior.teacher_temperature, prior.strength
+        logits, labels = open_run(path).predictions("train")
+        amount = teacher_smoothing(logits, labels, temperature=temperature, weight=weight)
+        if abs(amount - asked) > 1e-3:
+            found.append(
+                f"{method(recipe).label}, seed {recipe.seed}: smooths by {amount:.3g} instead of "
+                f"{asked:g}, as its teacher is wrong too often, or too unsure"
+            )
+    return found
 
 
 def _distinct(texts: Any) -> str:

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from softprior import diagnostics
+from softprior.diagnostics.temperature import doubt_of
 from softprior.evidence.tables import Column, Table
 from softprior.report import Section
+from softprior.report.cells import DOUBT
+from softprior.report.diagnosis import scaled
 from softprior.studies import method
 from softprior.studies._shared.scores import selected
 from softprior.training import Run, ensemble
@@ -18,18 +21,22 @@ def run_scores(run: Run) -> Section:
     """A table of every diagnostic on the test set, of the run's best and of its last epoch."""
     best = diagnostics.diagnose(*run.predictions("test", "best"))
     last = diagnostics.diagnose(*run.predictions("test", "last"))
+    doubts = {"best epoch": doubt_of(best), "last epoch": doubt_of(last)}
+    doubt = "; ".join(f"{which}: {text}" for which, text in doubts.items() if text)
+    mark = f" {DOUBT}" if doubt else ""
     table = Table(
         key="scores",
         title="Test set",
         caption=f"Best epoch by validation accuracy: {run.outcome['best_epoch']} of "
         f"{run.recipe.epochs}. Accuracies and errors are fractions, entropies are in nats. The "
-        "temperature is fitted on the test set itself.",
+        "temperature is fitted on the test set itself."
+        + (f" {DOUBT}: {doubt}, and says little." if doubt else ""),
         columns=(
             Column(name="Diagnostic"),
             Column(name="Best epoch", digits=4),
             Column(name="Last epoch", digits=4),
         ),
-        rows=[(name, best[name], last[name]) for name in best],
+        rows=[(f"{n}{mark}" if scaled(n) else n, best[n], last[n]) for n in best],
     )
     return _section(run, method(run.recipe).label, table)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from softprior import checks
-from softprior.batch import Batch
+from softprior.batch import Batch, check_batch
 from softprior.component import Component, State, without_autocast
 
 
@@ -37,6 +37,13 @@ class Penalty(Component):
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         """The penalty of each sample, (N,), with the gradient of ``logits``; 0 where ignored."""
+        check_batch(batch)
+        checks.logits_matrix(logits)
+        if logits.shape != batch.logits.shape:
+            raise ValueError(
+                f"logits must have the shape of the batch's, {tuple(batch.logits.shape)}, got "
+                f"{tuple(logits.shape)}"
+            )
         checks.finite_logits(logits, valid=batch.valid)
         with without_autocast(logits.device):
             if batch.valid is None:

@@ -5,7 +5,9 @@ One file per format.
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,10 +17,19 @@ import torch
 from torch import Tensor
 
 from softprior import checks
+from softprior.labels import sum_tolerance
 from softprior.predictions import csv, npz, parquet
 from softprior.predictions._columns import BINARY
 
+# What the libraries below raise of files that are damaged, or larger than memory.
+WRONG = (
+    *(ValueError, TypeError, OSError, RuntimeError),
+    *(MemoryError, ArithmeticError, LookupError, EOFError),
+)
+
 __all__ = ["read_predictions"]
+
+_ROUNDING = 1e-9  # of sums of decimals: 0.49 + 0.49 is not 0.98
 
 
 def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
@@ -31,8 +42,9 @@ def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
       CSV is separated by commas, semicolons or tabs.
 
     Labels are class indices; floats of integral value are accepted. Logits must be finite; they
-    stay float32 or become float64. Probabilities must be ≥ 0 and sum to 1 within 1e-3 (what
-    rounding in a CSV leaves; log-softmax of the result normalises them), and are returned as
+    stay float32 or become float64. Probabilities must be ≥ 0 and sum to 1 as nearly as they do when
+    rounded to bfloat16 or four decimals: within 0.02, or K / 20,000 where that is more. They are
+    divided by their sums, with a warning where one is off by more than 0.001, and returned as
     float64 log-probabilities, those below the smallest normal number raised to it: log 0 is
     taken as -708.4.
 
@@ -42,12 +54,16 @@ def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
         FileNotFoundError: there is no such file.
         ValueError: anything else that is wrong with it, in one line that begins with its path.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be text or a pathlib.Path, got {checks.shown(path)}")
     path = Path(path)
     readers = {".csv": csv.read, ".npz": npz.read, ".parquet": parquet.read}
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file")
     if path.is_dir():
         raise ValueError(f"{path}: is a directory, wanted one of its files ({', '.join(readers)})")
+    if not path.is_file():  # opening a pipe would wait for ever
+        raise ValueError(f"{path}: is a pipe or a device, wanted a file; write the data to one")
     suffix = path.suffix.lower()
     try:
         if suffix not in readers:
@@ -57,7 +73,7 @@ def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
         scores, are_probabilities, labels = readers[suffix](path)
         logits = _logits(scores, are_probabilities)
         return logits, _labels(logits, labels)
-    except (ValueError, TypeError, OSError, RuntimeError, zipfile.BadZipFile) as error:
+    except (*WRONG, zipfile.BadZipFile) as error:
         # Libraries' own errors may have many lines; the first says what is wrong.
         raise ValueError(f"{path}: {(str(error).splitlines() or ['unreadable'])[0]}") from error
 
@@ -82,15 +98,24 @@ def _logits(scores: Any, are_probabilities: bool) -> Tensor:
             f"probabilities must be ≥ 0 and finite, got {values[row, column].item():g} in row "
             f"{row}, class {column}; if these are logits, name them so"
         )
-    sums = values.sum(1)
-    off = (sums - 1).abs() > 1e-3
-    if bool(off.any()):
-        row = int(off.nonzero()[0])
+    sums = values.sum(1, keepdim=True)
+    off = (sums - 1).abs()
+    tolerance = max(sum_tolerance(torch.bfloat16, classes), classes / 2 * 1e-4)
+    row = int(off.argmax())
+    found = f"row {row} sums to {sums[row].item():.6g}"
+    if off[row] > tolerance + _ROUNDING:
         raise ValueError(
-            f"probabilities must sum to 1 over the classes (within 1e-3), row {row} sums to "
-            f"{sums[row].item():.6g}; if these are logits, name them so"
+            f"probabilities must sum to 1 over the classes (within {tolerance:.2g}), {found}; if "
+            "they were rounded to few decimals, divide each row by its sum; if these are logits, "
+            "name them so"
         )
-    return values.clamp_(min=sys.float_info.min).log_()
+    if off[row] > 1e-3:
+        warnings.warn(
+            f"probabilities were divided by their sums, as of {int((off > 1e-3).sum())} of {rows} "
+            f"rows they do not sum to 1: {found}",
+            stacklevel=3,
+        )
+    return (values / sums).clamp_(min=sys.float_info.min).log_()
 
 
 def _labels(logits: Tensor, labels: Any) -> Tensor:

@@ -12,6 +12,7 @@ BINARY = (
     "wanted at least 2: for a binary model give both classes, logits 0 and f or probabilities "
     "1 - p and p"
 )
+REMEDY = "write fewer samples or classes to a file"
 _COLUMN = re.compile(r"(logit|prob)_(\d+)")
 
 
@@ -33,40 +34,55 @@ def arrow(module: str) -> Any:
         ) from error
 
 
-def from_table(table: Any) -> Scores:
+class Chosen(NamedTuple):
+    """The columns of a table that are read, as they are called in it."""
+
+    scores: list[str]  # one per class, in their order
+    are_probabilities: bool
+    label: str
+
+
+def choose(columns: list[str]) -> Chosen:
     """A column ``label``, and one column per class: all logits, or all probabilities."""
-    names = [name.strip() for name in table.column_names]
-    table = table.rename_columns(names)
+    names = [name.strip() for name in columns]
     shown = ", ".join(map(repr, names[:12])) + (", …" if len(names) > 12 else "")
     if "label" not in names:
         for name in names:
             if name.lower() == "label":
                 raise ValueError(f"found column {name!r}, rename it to 'label'")
         raise ValueError(f"no column 'label', wanted class indices; columns: {shown}")
-    columns: dict[str, dict[int, str]] = {}
-    for name in names:
+    kinds: dict[str, dict[int, str]] = {}
+    for name, column in zip(names, columns, strict=True):
         if match := _COLUMN.fullmatch(name):
-            place = columns.setdefault(match[1], {})
+            place = kinds.setdefault(match[1], {})
             if int(match[2]) in place:
                 raise ValueError(f"two columns for class {int(match[2])}: {name!r} is the second")
-            place[int(match[2])] = name
-    kind = one_kind(sorted(columns), shown, tables=True)
-    places = columns[kind]
+            place[int(match[2])] = column
+    kind = one_kind(sorted(kinds), shown, tables=True)
+    places = kinds[kind]
     gap = next((c for c in range(len(places)) if c not in places), None)
-    if gap is not None and len(places) == 1:
-        raise ValueError(f"'{places[max(places)]}' is the only column of a class, {BINARY}")
     if gap is not None:
+        last = places[max(places)].strip()
+        if len(places) == 1:
+            raise ValueError(f"'{last}' is the only column of a class, {BINARY}")
         raise ValueError(
-            f"no column '{kind}_{gap}', but there is '{places[max(places)]}': classes must "
-            "be numbered from 0 without gaps"
+            f"no column '{kind}_{gap}', but there is '{last}': classes must be numbered from 0 "
+            "without gaps"
         )
-    wanted = ["label", *(places[c] for c in range(len(places)))]
     if names.count("label") > 1:
         raise ValueError(f"there are {names.count('label')} columns 'label', wanted one")
+    scores = [places[c] for c in range(len(places))]
+    return Chosen(scores, kind == "prob", columns[names.index("label")])
+
+
+def from_table(table: Any, chosen: Chosen) -> Scores:
+    """The columns that were chosen, as arrays."""
     if table.num_rows == 0:
         raise ValueError("there are no rows")
-    labels, *scores = (_numbers(name, table.column(name)) for name in wanted)
-    return Scores(np.column_stack(scores), kind == "prob", labels)
+    labels, *scores = (
+        _numbers(name.strip(), table.column(name)) for name in (chosen.label, *chosen.scores)
+    )
+    return Scores(np.column_stack(scores), chosen.are_probabilities, labels)
 
 
 def _numbers(name: str, column: Any) -> Any:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from softprior.predictions._columns import Scores, arrow, from_table
+from softprior import memory
+from softprior.predictions._columns import REMEDY, Scores, arrow, choose, from_table
 
 
 def read(path: Path) -> Scores:
     """The columns of a file in UTF-8."""
     csv = arrow("pyarrow.csv")
+    memory.check("the text", path.stat().st_size, REMEDY)
     with path.open("rb") as file:
         parsing = csv.ParseOptions(
             delimiter=_delimiter(file.readline(1 << 20)), newlines_in_values=True
@@ -20,7 +22,8 @@ def read(path: Path) -> Scores:
     # One thread, because several do not know in which row a line has too few cells.
     reading = csv.ReadOptions(use_threads=False)
     try:
-        return from_table(csv.read_csv(path, reading, parsing, options))
+        table = csv.read_csv(path, reading, parsing, options)
+        return from_table(table, choose(table.column_names))
     except ValueError as error:
         if match := re.search(r"Row #(\d+): Expected (\d+) columns, got (\d+)", str(error)):
             line, wanted, got = map(int, match.groups())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
 from pathlib import Path
@@ -9,7 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from softprior.predictions._columns import Scores, one_kind
+from softprior import memory
+from softprior.predictions._columns import REMEDY, Scores, one_kind
+
+CORRUPT = (ValueError, zipfile.BadZipFile, zlib.error, EOFError, OSError)
 
 
 def read(path: Path) -> Scores:
@@ -44,6 +48,7 @@ def read(path: Path) -> Scores:
 
 
 def _array(archive: Any, name: str) -> Any:
+    memory.check(f"array {name!r} and a copy of it", 2 * _stated(archive, name), REMEDY)
     try:
         return np.asarray(archive[name])
     except ValueError as error:
@@ -53,5 +58,26 @@ def _array(archive: Any, name: str) -> Any:
             f"array {name!r} holds Python objects (pickle), which are never loaded; "
             "save an array of numbers"
         ) from error
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+    except CORRUPT as error:
         raise ValueError(f"array {name!r} is corrupt: {error}") from error
+
+
+def _stated(archive: Any, name: str) -> int:
+    """Bytes of an array by its header, or by the archive's list where that says more.
+
+    NumPy would make room for what the header says, and an archive can hold a thousand times what
+    it takes on the disk.
+    """
+    member = name if name in archive.zip.namelist() else f"{name}.npy"
+    size: int = archive.zip.getinfo(member).file_size
+    try:
+        with archive.zip.open(member) as file:
+            version, _ = np.lib.format.read_magic(file)
+            headers = np.lib.format
+            header = (
+                headers.read_array_header_1_0 if version == 1 else headers.read_array_header_2_0
+            )
+            shape, _, kind = header(file)
+    except CORRUPT:  # reading it will say so
+        return size
+    return max(size, math.prod(shape) * kind.itemsize)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from softprior import checks
-from softprior.batch import Batch
+from softprior.batch import Batch, check_batch
 from softprior.component import Component, State, without_autocast
 from softprior.counts import Counts
 
@@ -65,6 +65,7 @@ class Prior(Component):
         Raises:
             ValueError: where the prior needs a teacher, or a state, and there is none.
         """
+        check_batch(batch)
         if self.needs_teacher and batch.teacher_logits is None:
             raise ValueError(
                 f"{type(self).__name__} needs teacher_logits, got None; call "

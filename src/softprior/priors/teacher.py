@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -85,9 +86,17 @@ class TeacherPrior(Prior):
         return self.temperature
 
     def matched(self, smoothing: float, teacher_logits: Tensor, labels: Tensor) -> TeacherPrior:
-        temperature = matching.teacher_temperature(
-            teacher_logits, labels, smoothing=smoothing, weight=self.strength
-        )
+        """With the temperature that smooths by so much; the nearest, told, where none does."""
+        try:
+            temperature = matching.teacher_temperature(
+                teacher_logits, labels, smoothing=smoothing, weight=self.strength
+            )
+        except matching.UnreachableError as error:
+            temperature = error.nearest
+            message = (
+                f"{error}; taken is T = {temperature:.4g}, which smooths by {error.amount:.4g}"
+            )
+            warnings.warn(message, stacklevel=2)
         return replace(self, temperature=temperature)
 
     def counts(self, batch: Batch) -> Counts:

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from softprior.evidence.claims import SYMBOLS, Claim
-from softprior.evidence.tables import Cell, Column, Difference, Measured, Table
+from softprior.evidence.differences import Difference
+from softprior.evidence.tables import Cell, Column, Measured, Table
 
 MISSING = "–"
+DOUBT = "†"
 NOTATION = (
     "“a ± b”: mean and sample standard deviation over seeds. “a [b, c]”: mean difference between "
-    "the two runs of each seed, and its 95 % t interval. It is marked “better”, “worse” or "
-    "“differs” only where the interval excludes zero; by chance alone this happens in one "
-    "comparison of twenty. The verdicts are corrected for this: p is the paired t test's p-value "
-    "after Holm's correction for all comparisons of a claim, and a difference is clear where p < "
-    "0.05. A claim about differences holds where all are clearly on the claimed side; it does not "
-    "hold where one is clearly on the other side; otherwise we cannot tell, and the claim is open. "
-    "d_z: the mean of the differences, divided by their standard deviation. Sign-flip p: the same "
-    "question asked by a test that assumes no normal distribution; it decides nothing."
+    "the two runs of each seed, and its 95 % interval, which covers other seeds and, on a test "
+    "set, other images. It is marked “better”, “worse” or “differs” only where the interval "
+    "excludes zero; by chance alone this happens in one comparison of twenty. A claim holds (✓) "
+    "where all of its intervals are on the claimed side. It does not hold (✗) where one is on the "
+    "other side, by intervals wide enough to be right all at once in 95 % of cases. There is no "
+    "difference (=) where all are shown to be smaller than what was agreed on beforehand as too "
+    "small to matter: 0.5 points of accuracy, 0.02 nats, 1 point of ECE. Otherwise we cannot tell "
+    "(?), and the claim says how many seeds would be enough."
 )
 _ARROWS = {"high": "↑", "low": "↓"}
 
@@ -44,7 +46,7 @@ def read(cell: Cell, column: Column) -> Reading:
 
     >>> read(Measured(0.98314, 0.0042, 5), Column(name="Accuracy", percent=True)).text
     '98.31 ± 0.42'
-    >>> read(Difference(0.02, 0.01, 0.03, 5), Column(name="NLL", better="low")).text
+    >>> read(Difference(0.02, 5, se=0.003, df=4), Column(name="NLL", better="low")).text
     '+0.02 [+0.01, +0.03] worse'
     """
     if isinstance(cell, str):
@@ -52,19 +54,19 @@ def read(cell: Cell, column: Column) -> Reading:
     if isinstance(cell, Measured):
         shown = _shown(cell.mean, column)
         spread = f"± {_shown(cell.std, column)}" if _spread(cell.n, cell.std) else ""
-        return Reading(value=shown, spread=spread, exact=_exact(**vars(cell)))
+        return Reading(value=shown, spread=spread, exact=_exact(cell.numbers))
     if isinstance(cell, Difference):
         return _difference(cell, column)
     if isinstance(cell, int) and not column.percent:  # a count has no decimals
         return Reading(value=str(int(cell)).replace("-", "−"), exact={"mean": int(cell)})
-    return Reading(value=_shown(float(cell), column), exact=_exact(mean=float(cell)))
+    return Reading(value=_shown(float(cell), column), exact=_exact({"mean": float(cell)}))
 
 
 def heading(column: Column, *, arrow: bool = True) -> str:
     """The column's name, its unit, and an arrow towards the better end."""
     unit = " (%)" if column.percent and "%" not in column.name else ""
     better = f" {_ARROWS[column.better]}" if column.better and arrow else ""
-    return f"{column.name}{unit}{better}"
+    return f"{column.name}{unit}{f' {DOUBT}' if column.doubt else ''}{better}"
 
 
 def numeric(table: Table, at: int) -> bool:
@@ -74,6 +76,11 @@ def numeric(table: Table, at: int) -> bool:
 
 def note(table: Table) -> str:
     """What the numbers of ``table`` rest on: how many seeds, and what its marks mean."""
+    doubts = dict.fromkeys(f"{DOUBT} {column.doubt}" for column in table.columns if column.doubt)
+    return " ".join([*filter(None, [_seeds(table)]), *doubts])
+
+
+def _seeds(table: Table) -> str:
     cells = [c for row in table.rows for c in row if isinstance(c, (Measured, Difference))]
     if not cells:
         return ""
@@ -101,20 +108,21 @@ def tally(claims: Iterable[Claim]) -> str:
     words = {
         "holds": ("holds", "hold"),
         "does not hold": ("does not hold", "do not hold"),
+        "no difference": ("no difference", "no difference"),
         "cannot tell": ("open", "open"),
     }
     return ", ".join(f"{n} {words[v][n > 1]}" for v, n in count.items() if n)
 
 
 def _difference(cell: Difference, column: Column) -> Reading:
-    exact = _exact(**vars(cell))
+    exact = _exact(cell.numbers)
     value = _shown(cell.mean, column, signed=True)
-    if not (_spread(cell.n, cell.low) and not math.isnan(cell.high)):
+    if not _spread(cell.n, cell.low):
         return Reading(value=value, exact=exact)
-    bounds = ", ".join(_shown(v, column, signed=True) for v in (cell.low, cell.high))
+    bounds = ", ".join(_shown(v, column, signed=True) for v in cell.bounds())
     mark = ""
-    if cell.excludes_zero:
-        good = {"high": cell.low > 0, "low": cell.high < 0}
+    if (sign := cell.sign()) != 0:
+        good = {"high": sign > 0, "low": sign < 0}
         mark = "differs" if column.better is None else "worse"
         mark = "better" if column.better and good[column.better] else mark
     return Reading(value=value, spread=f"[{bounds}]", mark=mark, exact=exact)
@@ -139,12 +147,12 @@ def _spread(n: int, value: float) -> bool:
     return n > 1 and not math.isnan(value)
 
 
-def _exact(**values: object) -> dict[str, float | int]:
+def _exact(values: Mapping[str, float | int]) -> dict[str, float | int]:
     """Plain numbers (NumPy's print differently), without what JSON cannot hold either."""
     return {
         name: v if isinstance(v, int) else float(v)
         for name, v in values.items()
-        if isinstance(v, (int, float)) and math.isfinite(v)
+        if math.isfinite(v)
     }
 
 

@@ -9,7 +9,7 @@ from softprior.evidence.figure import Figure
 from softprior.evidence.palette import COLOURS
 from softprior.evidence.plots import bin_counts, confidence_histogram, reliability_diagram
 from softprior.evidence.tables import Cell, Column, Table
-from softprior.report.cells import MISSING
+from softprior.report.cells import DOUBT, MISSING
 from softprior.report.results import Section
 
 # What each number says, to somebody who has not read the paper.
@@ -50,12 +50,13 @@ def diagnosis_section(
     *,
     command: str = "",
     facts: Mapping[str, str] | None = None,
+    doubt: str = "",
 ) -> Section:
     """One table of ``values``, a reliability diagram, and a histogram of the confidences.
 
     ``reliability`` has low, high, count, confidence and accuracy, one entry per bin, as a
     mapping or as attributes; ``confidences`` is each sample's probability of its true class.
-    Lists, arrays and tensors all serve.
+    Lists, arrays and tensors all serve. ``doubt`` says why the fitted temperature says little.
     """
     bins = {key: _list(_part(reliability, key)) for key in _BINS}
     return Section(
@@ -65,7 +66,7 @@ def diagnosis_section(
         seeds=0,
         command=command,
         items=[
-            _table(values, int(values.get("ece_bins") or len(bins["low"]))),
+            _table(values, int(values.get("ece_bins") or len(bins["low"])), doubt),
             _reliability(bins),
             _confidences(_list(confidences)),
         ],
@@ -73,19 +74,26 @@ def diagnosis_section(
     )
 
 
+def scaled(key: str) -> bool:
+    """Whether a diagnostic depends on the fitted temperature."""
+    return key == "temperature" or key.endswith("_scaled")
+
+
 _BINS = ("low", "high", "count", "confidence", "accuracy")
 
 
-def _table(values: Mapping[str, float | int | None], bins: int) -> Table:
+def _table(values: Mapping[str, float | int | None], bins: int, doubt: str) -> Table:
     def row(key: str, value: float | int | None) -> tuple[Cell, ...]:
         if value is not None and key in ("n", "classes", "ece_bins"):
             value = int(value)  # counts, even where they came among floats
-        return key, MISSING if value is None else value, _WORDS.get(key, "").format(bins=bins)
+        name = f"{key} {DOUBT}" if doubt and scaled(key) else key
+        return name, MISSING if value is None else value, _WORDS.get(key, "").format(bins=bins)
 
     return Table(
         key="diagnostics",
         title="Diagnostics",
-        caption="Of the given logits and labels, each sample counted once.",
+        caption="Of the given logits and labels, each sample counted once."
+        + (f" {DOUBT}: {doubt}, and says little." if doubt else ""),
         columns=(
             Column(name="Diagnostic"),
             Column(name="Value", digits=4),

@@ -33,7 +33,7 @@ _COMMANDS = {
     "±": "pm", "×": "times", "·": "cdot", "∞": "infty", "≤": "leq", "≥": "geq", "≈": "approx",
     "→": "to", "↑": "uparrow", "↓": "downarrow", "α": "alpha", "β": "beta", "γ": "gamma",
     "δ": "delta", "ε": "varepsilon", "λ": "lambda", "μ": "mu", "σ": "sigma", "τ": "tau",
-    "ω": "omega", "Δ": "Delta", "Σ": "Sigma",
+    "ω": "omega", "Δ": "Delta", "Σ": "Sigma", "†": "dagger",
 }  # fmt: skip
 _MATHEMATICS = {"−": "-", **{c: f"\\{name} " for c, name in _COMMANDS.items()}}
 
@@ -63,7 +63,8 @@ def _table(section: Section, table: Table) -> str:
     )
     rows = [line for row in table.rows for line in _rows(row, table)]
     caption = " ".join(f"{table.title}. {table.caption} {cells.note(table)}".split())
-    repeat = f"Measured by {section.command}." if section.command else ""
+    # In one line: what a line break in a path would leave behind "%" is text, and is run.
+    repeat = f"Measured by {' '.join(section.command.split())}." if section.command else ""
     lines = [
         *([f"% {repeat}"] if repeat else []),
         r"\begin{table}",

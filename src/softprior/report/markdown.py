@@ -56,11 +56,11 @@ def render_markdown(sections: Sequence[Section], command: str) -> str:
         f"are in `results.json`, as fractions. {_text(cells.NOTATION)}"
     )
     blocks = ["# Results", introduction]
-    if len(sections) > 1:
-        blocks.append("\n".join(_contents(sections)))
     if len(sections) > 1 and (found := answers(sections)):
         blocks.append("## The paper's questions")
-        blocks += map(_answer, found)
+        blocks += _answers(found)
+    if len(sections) > 1:
+        blocks += ["## Contents", "\n".join(_contents(sections))]
     for section, places in zip(sections, numbered(sections), strict=True):
         blocks += _section(section, places)
     return "\n\n".join(blocks) + "\n"
@@ -101,13 +101,18 @@ def _contents(sections: Sequence[Section]) -> Iterable[str]:
         yield f"{number}. [{_label(section.title)}](#{slug(section.name)}){tally}"
 
 
-def _answer(answer: Answer) -> str:
-    """A question, and what each section that can says to it."""
-    lines = [f"**{answer.name}. {_text(answer.question)}**", ""]
-    for section, sentence in answer.sentences:
-        where = f"[{_label(section.title)}](#{slug(section.name)})"
-        lines.append(f"- {where}, {_seeds(section)}: {_text(sentence)}")
-    return "\n".join(lines)
+def _answers(found: Sequence[Answer]) -> Iterable[str]:
+    """The questions, and one table: a row for each study that has an answer."""
+    yield "\n".join(f"- **{answer.name}.** {_text(answer.question)}" for answer in found)
+    heads = ("Question", "Study", "Data set", "Verdict", "Effect", "Seeds", "In words")
+    lines = [f"| {' | '.join(heads)} |", "|:---" * len(heads) + "|"]
+    for answer in found:
+        for row in answer.rows:
+            study = f"[{_label(row.section.title.partition(':')[0])}](#{slug(row.section.name)})"
+            verdict = f"{row.verdict.symbol} {row.verdict.outcome}"
+            where = (answer.name, study, _text(row.section.on), verdict, _text(row.effect))
+            lines.append(f"| {' | '.join(where)} | {row.section.seeds} | {_text(row.words)} |")
+    yield "\n".join(lines)
 
 
 def _section(section: Section, places: Mapping[int, str]) -> Iterable[str]:

@@ -1,38 +1,47 @@
-"""The paper's five questions, each answered in a sentence by every study that can."""
+"""The paper's five questions, each answered in a row of one table by every study that can."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from softprior.evidence.claims import Claim, Outcome
+from softprior.evidence.claims import Claim, Outcome, Verdict
 from softprior.report.results import Section
 
-# The questions in our words. A claim names those that it helps to answer.
 QUESTIONS = {
-    "RQ1": "Why does a student get better than its teacher: do predictive uncertainty and "
-    "confidence diversity grow over the generations, and does accuracy grow with them?",
-    "RQ2": "Are self-distillation and label smoothing one objective, with different priors?",
-    "RQ3": "Is smoothing that is specific to the instance better than uniform smoothing of the "
-    "same amount?",
-    "RQ4": "Does Beta smoothing have the same benefit without a teacher, and is it better "
-    "calibrated?",
-    "RQ5": "What does the temperature of a teacher change: the amount of smoothing, or its "
-    "diversity?",
+    "RQ1": "Does student performance in self-distillation improve when the diversity of the "
+    "teacher's predictions increases?",
+    "RQ2": "Can self-distillation be related to label smoothing, theoretically, through the MAP "
+    "framework?",
+    "RQ3": "Is instance-specific regularisation (Beta smoothing included) superior to conventional "
+    "label smoothing?",
+    "RQ4": "Does Beta smoothing offer calibration benefits measured against self-distillation?",
+    "RQ5": "What is the role of predictive diversity in better generalisation and better "
+    "calibration?",
 }
 _OPENINGS: dict[Outcome, str] = {
     "holds": "",
     "does not hold": "Does not hold: ",
+    "no difference": "No difference that matters; the claim was: ",
     "cannot tell": "Cannot tell whether ",
 }
 
 
+class Row(NamedTuple):
+    """What one study says to a question, on its data set."""
+
+    section: Section
+    verdict: Verdict
+    effect: str  # the numbers, with their intervals
+    words: str
+
+
 class Answer(NamedTuple):
-    """A question, and the sentences of each section that has claims about it."""
+    """A question, and a row for each study with claims about it."""
 
     name: str
     question: str
-    sentences: list[tuple[Section, str]]
+    rows: list[Row]
 
 
 def answers(sections: Sequence[Section]) -> list[Answer]:
@@ -40,26 +49,33 @@ def answers(sections: Sequence[Section]) -> list[Answer]:
     found = []
     for name, question in QUESTIONS.items():
         answering = [(s, [c for c in s.claims if name in c.answers]) for s in sections]
-        sentences = [(s, sentence(claims)) for s, claims in answering if claims]
-        if sentences:
-            found.append(Answer(name, question, sentences))
+        rows = [_row(section, claims) for section, claims in answering if claims]
+        if rows:
+            found.append(Answer(name, question, rows))
     return found
 
 
-def sentence(claims: Sequence[Claim]) -> str:
-    """The claims with their verdicts and numbers; those that hold first.
-
-    >>> from softprior.evidence import Verdict
-    >>> works = Claim(text="It works.", verdict=Verdict("holds"), evidence="+1 [0, 2] (seeds: 5)")
-    >>> sentence([works])
-    'It works: +1 [0, 2] (seeds: 5).'
-    """
-    return " ".join(
-        f"{_after(opening, claim.text)}: {claim.brief or claim.evidence}."
-        for outcome, opening in _OPENINGS.items()
-        for claim in claims
-        if claim.verdict.outcome == outcome
+def _row(section: Section, claims: Sequence[Claim]) -> Row:
+    return Row(
+        section,
+        together([claim.verdict for claim in claims]),
+        "; ".join(claim.brief or claim.evidence for claim in claims),
+        " ".join(f"{_after(_OPENINGS[c.verdict.outcome], c.text)}." for c in claims),
     )
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict on several claims at once: all hold, or one does not, or else we cannot tell.
+
+    >>> together([Verdict("holds"), Verdict("cannot tell")]).outcome
+    'cannot tell'
+    """
+    outcomes = {verdict.outcome for verdict in verdicts}
+    if "does not hold" in outcomes:
+        return Verdict("does not hold")
+    if len(outcomes) > 1:
+        return Verdict("cannot tell")
+    return Verdict(outcomes.pop(), "; ".join(v.more for v in verdicts if v.more))
 
 
 def _after(opening: str, text: str) -> str:

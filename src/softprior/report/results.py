@@ -6,14 +6,16 @@ import json
 import math
 import os
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from softprior.evidence.claims import Claim
+from softprior.evidence.differences import Difference
 from softprior.evidence.figure import Figure
-from softprior.evidence.tables import Cell, Difference, Measured, Table
+from softprior.evidence.tables import Cell, Measured, Table
 
 FORMAT = 1
 Item: TypeAlias = Table | Figure | Claim
@@ -50,6 +52,13 @@ class Section:
     @property
     def claims(self) -> list[Claim]:
         return [item for item in self.items if isinstance(item, Claim)]
+
+    @property
+    def on(self) -> str:
+        """The data set, and the network where it is not the study's own choice."""
+        data, model = self.asked.get("dataset"), self.asked.get("model")
+        name = "digits" if data is None else Path(str(data)).name
+        return f"{name}, {model}" if model else name
 
     @property
     def details(self) -> dict[str, str]:
@@ -119,7 +128,7 @@ def replace_bytes(path: Path, content: bytes) -> None:
         if target.exists() and not target.is_file():
             target.write_bytes(content)
             return
-        partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+        partial = target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
         try:
             partial.write_bytes(content)
             os.replace(partial, target)
@@ -147,7 +156,12 @@ def _section(section: Section) -> dict[str, Any]:
         "tables": [_table(table) for table in section.tables],
         "figures": [_figure(figure) for figure in section.figures],
         "claims": [
-            {"text": c.text, "verdict": c.verdict.outcome, "evidence": c.evidence}
+            {
+                "text": c.text,
+                "verdict": c.verdict.outcome,
+                "evidence": c.evidence,
+                "answers": list(c.answers),
+            }
             for c in section.claims
         ],
     }
@@ -184,7 +198,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
 
 def _cell(cell: Cell) -> Any:
     if isinstance(cell, (Measured, Difference)):
-        return _plain(vars(cell))
+        return _plain(cell.numbers)
     return _plain(cell)
 
 
@@ -197,7 +211,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, (Measured, Difference)):
-        return _plain(vars(value))
+        return _plain(value.numbers)
     if isinstance(value, Mapping):
         return {str(key): _plain(v) for key, v in value.items()}
     if hasattr(value, "tolist"):

@@ -16,7 +16,12 @@ from softprior.evidence.tables import Table
 from softprior.report.cells import NOTATION, heading, note, numeric, read
 from softprior.report.results import Section
 
-_STYLES = {"holds": "green", "does not hold": "red", "cannot tell": "yellow"}
+_STYLES = {
+    "holds": "green",
+    "does not hold": "red",
+    "no difference": "cyan",
+    "cannot tell": "yellow",
+}
 _MARKS = {"better": "green", "worse": "red", "differs": "bold"}
 _GAP = 2  # blanks between two columns: one is rich's divider
 _WIDEST_NAME = 30
@@ -36,6 +41,9 @@ def show(sections: Sequence[Section], console: Console) -> None:
         line += [section.command] if section.command else []
         if line:
             _line(console, " · ".join(line), "dim")
+        for name in ("Left out", "Not matched"):
+            if name in section.facts:
+                _line(console, f"{name}: {section.facts[name]}", "yellow")
         for claim in section.claims:
             _verdict(console, claim)
         for item in section.items:
@@ -47,8 +55,8 @@ def show(sections: Sequence[Section], console: Console) -> None:
 
 
 def _line(console: Console, text: str = "", style: str = "") -> None:
-    """Text, never markup: a cell like [0.1, 0.2] is no tag."""
-    console.print(Text(text, style=style), highlight=False)
+    """Text, never markup: a cell like [0.1, 0.2] is no tag. A name may have line breaks in it."""
+    console.print(Text(" ".join(text.split()), style=style), highlight=False)
 
 
 def _verdict(console: Console, claim: Claim) -> None:
@@ -86,7 +94,7 @@ def _table(console: Console, table: Table) -> None:
 
 def _cell(table: Table, row: Sequence[object], at: int) -> Text:
     reading = read(row[at], table.columns[at])  # type: ignore[arg-type]
-    return Text(reading.text, style=_MARKS.get(reading.mark, ""))
+    return Text(" ".join(reading.text.split()), style=_MARKS.get(reading.mark, ""))
 
 
 def _parts(table: Table, width: int) -> Iterator[list[int]]:

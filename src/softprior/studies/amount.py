@@ -30,7 +30,14 @@ from softprior.evidence import (
 )
 from softprior.evidence.claims import Direction, claim_everywhere
 from softprior.studies._shared.methods import by_method, named
-from softprior.studies._shared.recipes import Scale, amount, base, methods, penalised
+from softprior.studies._shared.recipes import (
+    Scale,
+    amount,
+    base,
+    methods,
+    penalised,
+    reachable,
+)
 from softprior.studies._shared.scores import VALIDATION_ACCURACY, compare
 from softprior.studies._shared.training_set import training_summary
 from softprior.training import Recipe, Run
@@ -53,6 +60,7 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
     smoothings: tuple[float, ...] = SMOKE if scale.name == "smoke" else SMOOTHINGS
     if scale.name == "desk" and scale.dataset is not None:
         smoothings = DESK
+    smoothings = reachable(scale, smoothings)
     for seed in range(scale.seeds):
         reference = base(scale, seed)
         yield reference
@@ -209,7 +217,6 @@ def _claims(found: Comparison, best: Mapping[str, Method]) -> Iterable[Claim]:
             reference,
             score,
             direction,
-            () if reference == ce else ("RQ3",) if score == "accuracy" else ("RQ4",),
         )
     theirs = best[smoothing.label]
     against = shown(theirs["amount"])

@@ -85,8 +85,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     def claim(text: str, ours: Method, others: Sequence[Method], score: str) -> Claim:
         gaps = {f"against {m.label}": found.gap(ours, m, score) for m in others}
         higher = score == "accuracy"
-        answers = ("RQ3",) if higher else ()
-        return found.claim_gaps(text, gaps, score, "higher" if higher else "lower", answers)
+        return found.claim_gaps(text, gaps, score, "higher" if higher else "lower")
 
     yield claim(
         "Self-distillation with the sample's own targets is more accurate than with targets "

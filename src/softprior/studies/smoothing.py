@@ -17,13 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from softprior.evidence import Claim, Comparison, Figure, Table, forest
+from softprior.evidence.claims import Direction
 from softprior.studies._shared.methods import by_method, named
 from softprior.studies._shared.recipes import SMOOTHING, Scale, base, methods
 from softprior.studies._shared.reliability import confidences_figure, reliability_figure
 from softprior.studies._shared.scores import ACCURACY, EPOCHS, about, compare
 from softprior.studies._shared.training_set import training_summary
 from softprior.training import Recipe, Run
-from softprior.training.store import Selection
+from softprior.training.run import Selection
 
 SEEDS = {"smoke": 2, "desk": 15, "paper": 20}
 
@@ -42,17 +43,25 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     found, beside = compare(groups, epoch=decisive), compare(groups, epoch=other)
     ce, ls = found.the(family="none"), found.the(family="uniform")
     regularised, specific = found.without(ce), found.where(specific=True)
+    sd, ranked = found.the(family="teacher"), found.where(family="beta")
     yield from _claims(found)
     yield found.levels(f"levels_{decisive}", f"Test set, {EPOCHS[decisive]}")
     yield _differences(decisive, found, decisive)
     yield found.only([ls, *specific]).differences(
         "differences_smoothed", f"Difference to {ls.label}, {EPOCHS[decisive]}", ls
     )
+    yield found.only([sd, *ranked]).differences(
+        "differences_distilled", f"Difference to {sd.label}, {EPOCHS[decisive]}", sd
+    )
     yield forest(
         "gaps",
-        f"Difference to {ce.label} and to {ls.label}",
+        "Difference to what each is compared with",
         found,
-        {f"to {ce.label}": (ce, regularised), f"to {ls.label}": (ls, specific)},
+        {
+            f"to {ce.label}": (ce, regularised),
+            f"to {ls.label}": (ls, specific),
+            f"to {sd.label}": (sd, ranked),
+        },
         ("accuracy", "ece", "scaled_nll"),
     )
     yield beside.levels(f"levels_{other}", f"Test set, {EPOCHS[other]}")
@@ -75,45 +84,24 @@ def _differences(key: str, found: Comparison, epoch: Selection) -> Table:
     return found.differences(f"differences_{key}", title, ce)
 
 
+# The comparisons decided on beforehand, each in these scores.
+SCORES: dict[str, tuple[str, Direction]] = {
+    "accuracy": ("is more accurate", "higher"),
+    "scaled_nll": ("has a lower NLL after temperature scaling", "lower"),
+    "ece": ("has a lower ECE (20 bins)", "lower"),
+}
+
+
 def _claims(found: Comparison) -> Iterable[Claim]:
     ce, ls = found.the(family="none"), found.the(family="uniform")
-    regularised, specific = found.without(ce), found.where(specific=True)
-    distilled, ranked = found.where(family="teacher"), found.where(family="beta")
-    yield found.claim(
-        f"Every regulariser is more accurate than {ce.label}.",
-        regularised,
-        ce,
-        "accuracy",
-        "higher",
-    )
-    yield found.claim(
-        f"Self-distillation is more accurate than {ls.label}.",
-        distilled,
-        ls,
-        "accuracy",
-        "higher",
-        ("RQ3",),
-    )
-    yield found.claim(
-        f"Beta smoothing is more accurate than {ls.label}.",
-        ranked,
-        ls,
-        "accuracy",
-        "higher",
-        ("RQ3", "RQ4"),
-    )
-    yield found.claim(
-        f"Self-distillation and Beta smoothing have a lower ECE (20 bins) than {ls.label}.",
-        specific,
-        ls,
-        "ece",
-        "lower",
-        ("RQ4",),
-    )
-    yield found.claim(
-        f"After temperature scaling, every regulariser has a lower NLL than {ce.label}.",
-        regularised,
-        ce,
-        "scaled_nll",
-        "lower",
-    )
+    sd, ranked = found.the(family="teacher"), found.where(family="beta")
+    for who, ours, theirs, answering in (
+        ("Self-distillation", [sd], ls, {"accuracy": "RQ3"}),
+        ("Beta smoothing", ranked, ls, {"accuracy": "RQ3"}),
+        ("Beta smoothing", ranked, sd, {"ece": "RQ4"}),
+        ("Every regulariser", found.without(ce), ce, {}),
+    ):
+        for score, (what, direction) in SCORES.items():
+            answers = (answering[score],) if score in answering else ()
+            text = f"{who} {what} than {theirs.label}."
+            yield found.claim(text, ours, theirs, score, direction, answers)

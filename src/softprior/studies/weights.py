@@ -31,7 +31,7 @@ from softprior.evidence import (
     curves,
 )
 from softprior.evidence.palette import COLOURS
-from softprior.evidence.tables import INTERVALS, notes
+from softprior.evidence.tables import notes
 from softprior.priors import TeacherPrior
 from softprior.studies._shared import recipes as shared
 from softprior.studies._shared.methods import by_method, named, split_teachers
@@ -62,7 +62,8 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
         for weight in LABEL_WEIGHTS[scale.name]:
             yield replace(distilled, prior=TeacherPrior(1 - weight), label_weight=weight)
         yield replace(distilled, prior=TeacherPrior(WEIGHT, weighting="map"))
-        yield from (shared.distilled(base, amount) for amount in AMOUNTS[scale.name])
+        for amount in shared.reachable(scale, AMOUNTS[scale.name]):
+            yield shared.distilled(base, amount)
         for temperature in STUDENT_TEMPERATURES[scale.name]:
             yield replace(distilled, student_temperature=temperature)
 
@@ -231,16 +232,16 @@ def _map_table(
     """MAP weights against none at the same temperature, and at the same smoothing."""
     plain, ours = found.the(plain=True), found.the(map=True)
     columns = list(found.columns.values())
-    more = Difference.paired(smoothing[ours], smoothing[plain])
+    more = Difference.over_seeds(smoothing[ours], smoothing[plain])
     return Table(
         key="map",
         title="MAP weights minus none",
-        caption="Mean paired difference over seeds with its 95 % t interval. MAP weights let a "
+        caption="Mean paired difference over seeds with its 95 % interval. MAP weights let a "
         "sample of which the teacher is unsure count for more, and so smooth more than no weights "
         "at the same temperature (column Smoothing: of the training set's soft labels, from the "
         "teacher's predictions). Their loss is also larger, as it is not divided by the weights. "
         f"Same smoothing: interpolated between the amounts that were trained. {found.about} "
-        f"{notes(columns)} {INTERVALS}",
+        f"{notes(columns)} {found.covered}",
         columns=(Column(name="Against"), SMOOTHING_COLUMN, *columns),
         rows=[
             (name, gap, *(found.gap(ours, theirs, score) for score in found.columns))

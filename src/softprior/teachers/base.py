@@ -10,6 +10,7 @@ from typing import ClassVar, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
+from softprior import checks
 from softprior.component import Component
 
 Self = TypeVar("Self", bound="Teacher")
@@ -104,5 +105,5 @@ def unwrapped(model: nn.Module) -> nn.Module:
 def frozen_copy(model: nn.Module, *, training: bool = False) -> nn.Module:
     """A deep copy without wrappers, without gradients, in the given mode for good."""
     if not isinstance(model, nn.Module):
-        raise TypeError(f"a teacher's network must be a torch.nn.Module, got {model!r}")
+        raise TypeError(f"a teacher's network must be a torch.nn.Module, got {checks.shown(model)}")
     return copy.deepcopy(unwrapped(model)).requires_grad_(False).train(training)

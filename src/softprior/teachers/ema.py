@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any, ClassVar, Literal
@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from softprior import checks
 from softprior.teachers.base import Setting, Teacher, TeacherSpec, frozen_copy, unwrapped
+
+HALF = (torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class EMATeacher(Teacher):
             forward passes, as in the official code together with ``training=True``).
         training: run the network in train mode (official code), not in eval mode.
 
+    The average of a network in half precision is kept in float32, and cast where it is used.
+
     Source: paper (Beta smoothing) and its official code; starting from the student's weights,
     eval mode and averaged buffers: ours.
 
@@ -88,22 +92,30 @@ class EMATeacher(Teacher):
     ) -> None:
         super().__init__()
         _check_decay(decay)
+        checks.flag("warmup", warmup)
+        checks.flag("training", training)
         checks.choice("buffers", buffers, ("average", "copy", "own"))
         self.network = frozen_copy(network, training=training)
         self.decay = decay
         self.warmup = warmup
         self.buffer_rule = buffers
         self.updates = 0
+        self.exact = nn.Module().eval()
+        self._keep_exact({})
 
     @torch.no_grad()
     def forward(
         self, inputs: Tensor, index: Tensor | None = None, labels: Tensor | None = None
     ) -> Tensor:
+        if isinstance(inputs, Tensor) and inputs.dtype in HALF and self._wider(inputs.device.type):
+            inputs = inputs.float()  # the student was cast after its teacher was made
         logits: Tensor = self.network(inputs)
         return logits
 
     @torch.no_grad()
     def observe(self, model: nn.Module, logits: Tensor, labels: Tensor, index: Tensor) -> None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, got {checks.shown(model)}")
         student = unwrapped(model)
         mine, theirs = _paired(self.network.named_parameters(), student.named_parameters())
         buffers = _paired(self.network.named_buffers(), student.named_buffers())
@@ -115,13 +127,65 @@ class EMATeacher(Teacher):
                 theirs.append(of)
             elif self.buffer_rule != "own":
                 to.copy_(of)
+        exact = dict(self.exact.named_buffers())
+        if exact:
+            mine = [exact.get(_key(name), to) for name, to in self._averaged().items()]
+        theirs = [of.to(to.dtype) for to, of in zip(mine, theirs, strict=True)]
         torch._foreach_lerp_(mine, theirs, 1 - decay)
+        for name, to in self._averaged().items() if exact else ():
+            if _key(name) in exact:
+                to.copy_(exact[_key(name)])
+
+    def _averaged(self) -> dict[str, Tensor]:
+        """What is averaged in the network, by name, in the order in which :meth:`observe` does."""
+        averaged: dict[str, Tensor] = dict(self.network.named_parameters())
+        if self.buffer_rule == "average":
+            buffers = self.network.named_buffers()
+            averaged.update((name, b) for name, b in buffers if b.is_floating_point())
+        return averaged
+
+    @torch.no_grad()
+    def _keep_exact(self, before: Mapping[str, Tensor]) -> None:
+        """Whatever is averaged and is of half precision, in float32, too.
+
+        In bfloat16 an average stands still where a step moves it by less than 1/256. ``before``:
+        more exact values than those of the network, by name.
+        """
+        self.exact = nn.Module().eval()
+        for name, value in self._averaged().items():
+            known = before.get(name, value)
+            known = value if known.is_meta else known
+            if value.dtype in HALF:
+                self.exact.register_buffer(_key(name), known.to(value.device, torch.float32))
+            elif name in before:
+                value.copy_(known)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> EMATeacher:
+        """``.half()`` and the like: of the network, and not of its averages."""
+        exact = dict(self.exact.named_buffers())
+        before = {name: exact.get(_key(name), value) for name, value in self._averaged().items()}
+        before = {name: value.detach() for name, value in before.items()}
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        narrow = any(value.dtype in HALF for value in self._averaged().values())
+        if exact or narrow:
+            self._keep_exact(before)
+        return self
+
+    def _wider(self, device: str) -> bool:
+        """Whether the network wants float32, and no autocast sees to it."""
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            return False
+        return not any(value.dtype in HALF for value in self.network.parameters())
 
     def get_extra_state(self) -> Tensor:
         return torch.tensor(self.updates)
 
     def set_extra_state(self, state: Any) -> None:
         self.updates = int(state)
+
+
+def _key(name: str) -> str:
+    return name.replace(".", "/")  # a buffer's name has no dot
 
 
 def _check_decay(decay: float) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from softprior import checks
+from softprior.component import at_least_float32
+from softprior.labels import observed_labels, valid_mask
 from softprior.margin import label_margin
 from softprior.teachers.base import Setting, Teacher, TeacherSpec
 
@@ -56,11 +59,7 @@ class MemoryTeacher(Teacher):
 
     def __init__(self, size: int, num_classes: int | None = None) -> None:
         super().__init__()
-        if size < 1 or (num_classes is not None and num_classes < 2):
-            raise ValueError(
-                "MemoryTeacher wants size ≥ 1 samples and num_classes ≥ 2 or None, "
-                f"got size={size}, num_classes={num_classes}"
-            )
+        check_size(size, num_classes)
         shape = (size,) if num_classes is None else (size, num_classes)
         self.register_buffer("memory", torch.zeros(shape))
 
@@ -75,9 +74,13 @@ class MemoryTeacher(Teacher):
     @torch.no_grad()
     def observe(self, model: nn.Module, logits: Tensor, labels: Tensor, index: Tensor) -> None:
         labels = self._checked(logits, labels)
-        checks.finite_logits(logits, valid=checks.valid(labels))
+        checks.finite_logits(logits, valid=valid_mask(labels))
         outputs = logits if self.memory.ndim == 2 else label_margin(logits, labels)
-        remember(self.memory, outputs, checks.valid(labels), index, self)
+        remember(self.memory, outputs, valid_mask(labels), index, self)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> MemoryTeacher:
+        super()._apply(at_least_float32(fn), recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def _checked(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The labels, < 0 where ignored, after looking at them and at the shape of the logits."""
@@ -87,9 +90,14 @@ class MemoryTeacher(Teacher):
                 f"MemoryTeacher(num_classes={self.memory.shape[1]}) cannot remember logits of "
                 f"shape {tuple(logits.shape)}"
             )
-        if isinstance(labels, Tensor) and not labels.is_floating_point():
-            labels = labels.clamp(min=-1)  # whatever the ignore_index
-        return checks.class_labels(logits, labels, ignore_index=-1)
+        return observed_labels(logits, labels)
+
+
+def check_size(size: int, num_classes: int | None) -> None:
+    """Raise ValueError unless a memory of these samples and classes can be made."""
+    checks.whole("size", size, 1)
+    if num_classes is not None:
+        checks.whole("num_classes", num_classes, 2)
 
 
 def remember(
@@ -99,9 +107,9 @@ def remember(
 
     Samples that the mask ``valid`` (B,) leaves out are not written.
     """
-    index = checks.sample_index(index, len(memory), owner)
-    if index.shape != (len(outputs),):
-        raise ValueError(f"index must have shape ({len(outputs)},), got {tuple(index.shape)}")
+    index = checks.sample_index(index, len(memory), owner, rows=len(outputs))
+    if not memory.is_meta:
+        checks.on_device(index, "index")
     outputs, index = outputs.to(memory), index.to(memory.device)
     if valid is not None:
         # Ignored samples may repeat a valid one's index (padding): all write what the first

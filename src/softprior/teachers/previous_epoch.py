@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from softprior import checks
+from softprior.component import at_least_float32
+from softprior.labels import observed_labels, valid_mask
 from softprior.margin import label_margin
 from softprior.teachers.base import Setting, Teacher, TeacherSpec, frozen_copy, unwrapped
-from softprior.teachers.memory import remember
+from softprior.teachers.memory import check_size, remember
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 LARGE = 1 << 30  # bytes: a memory above this is worth a line before it is made
@@ -40,6 +42,7 @@ class PreviousEpoch(TeacherSpec):
     def __post_init__(self) -> None:
         checks.choice("keep", self.keep, ("logits", "network"))
         checks.choice("dtype", self.dtype, DTYPES)
+        check_device(self.device)
 
     @property
     def has_network(self) -> bool:  # type: ignore[override]
@@ -84,11 +87,12 @@ class PreviousLogitsTeacher(Teacher):
         device: str | torch.device | None = None,
     ) -> None:
         super().__init__()
-        if size < 1 or (num_classes is not None and num_classes < 2):
+        check_size(size, num_classes)
+        if dtype not in DTYPES.values():
             raise ValueError(
-                "a memory wants size ≥ 1 samples and num_classes ≥ 2 or None, "
-                f"got size={size}, num_classes={num_classes}"
+                f"dtype must be one of {', '.join(f'torch.{d}' for d in DTYPES)}, got {dtype!r}"
             )
+        check_device(device)
         shape = (size,) if num_classes is None else (size, num_classes)
         needed = 2 * size * (num_classes or 1) * dtype.itemsize
         if needed > LARGE:
@@ -117,10 +121,8 @@ class PreviousLogitsTeacher(Teacher):
     @torch.no_grad()
     def observe(self, model: nn.Module, logits: Tensor, labels: Tensor, index: Tensor) -> None:
         checks.logits_matrix(logits)
-        if not labels.is_floating_point():
-            labels = labels.clamp(min=-1)  # whatever the ignore_index
-        labels = checks.class_labels(logits, labels, ignore_index=-1)
-        valid = checks.valid(labels)
+        labels = observed_labels(logits, labels)
+        valid = valid_mask(labels)
         checks.finite_logits(logits, valid=valid)
         outputs = logits if self.current.ndim == 2 else label_margin(logits, labels)
         if outputs.shape[1:] != self.current.shape[1:]:
@@ -134,9 +136,21 @@ class PreviousLogitsTeacher(Teacher):
     def end_epoch(self, model: nn.Module) -> None:
         self.previous, self.current = self.current, self.previous
 
-    def _apply(self, fn: object, recurse: bool = True) -> PreviousLogitsTeacher:
+    def _apply(self, fn: Any, recurse: bool = True) -> PreviousLogitsTeacher:
         # What .to(device) would move stays where it was asked to be.
-        return self if self.pinned is not None else super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        if self.pinned is None:
+            super()._apply(at_least_float32(fn), recurse)  # type: ignore[no-untyped-call]
+        return self
+
+
+def check_device(device: str | torch.device | None) -> None:
+    """Raise ValueError unless torch knows a device of this name; None is the student's."""
+    try:
+        known = device is None or torch.device(device) is not None
+    except (RuntimeError, TypeError):
+        known = False
+    if not known or isinstance(device, (bool, int)):
+        raise ValueError(f"device must be such as 'cpu' or 'cuda:0', got {checks.shown(device)}")
 
 
 class PreviousNetworkTeacher(Teacher):

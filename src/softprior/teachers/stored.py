@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from softprior import checks
+from softprior.component import at_least_float32
 from softprior.teachers.base import Teacher
 
 
@@ -41,3 +44,7 @@ class StoredTeacher(Teacher):
         labels: Tensor | None = None,
     ) -> Tensor:
         return self.logits[checks.sample_index(index, len(self.logits), self)]
+
+    def _apply(self, fn: Any, recurse: bool = True) -> StoredTeacher:
+        super()._apply(at_least_float32(fn), recurse)  # type: ignore[no-untyped-call]
+        return self

@@ -6,7 +6,8 @@ from softprior.training.loop import fit
 from softprior.training.pretrained import Pretrained
 from softprior.training.recipe import Recipe, generations
 from softprior.training.resolve import resolve, resolve_all
-from softprior.training.store import Run, Store
+from softprior.training.run import Run
+from softprior.training.store import Store
 
 __all__ = [
     "OwnData",

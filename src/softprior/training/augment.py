@@ -14,8 +14,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from softprior import checks
-from softprior.training.images import memory
+from softprior import checks, memory
 
 KINDS = ("none", "flip", "crop", "resized")
 

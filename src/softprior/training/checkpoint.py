@@ -1,28 +1,32 @@
 """Checkpoints: what a killed run needs in order to go on to the very same bits.
 
-A checkpoint is a folder ``<epoch>-<step>`` with ``tensors.safetensors`` and ``state.json``; the
-JSON holds the recipe's digest and the SHA-256 of the tensors. It is written to a hidden folder,
-flushed, and renamed; the last two are kept. Nothing is pickled.
+A checkpoint is a folder ``<epoch>-<step>`` with ``tensors.safetensors``, ``state.json`` and the
+SHA-256 of both. It is written to a hidden folder, flushed, and renamed; the last two are kept.
+Nothing is pickled.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
+import secrets
 import shutil
-import tempfile
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from softprior.training.files import flush, sha256, write
+from softprior.training import files, integrity
+from softprior.training.locks import take_away
 
-FORMAT = 1
+FORMAT = 2
+FILES = ("state.json", "tensors.safetensors")
 KEPT = 2
 
 
@@ -31,32 +35,32 @@ def save(
 ) -> None:
     """Write a checkpoint: there whole or not at all; the oldest beyond the last two go.
 
-    ``tensors`` may be nested by name; its leaves are tensors, or None.
+    ``tensors`` may be nested by name; its leaves are tensors, or None. Another process may be
+    training the same run: whoever is first stays, as both write the same bits, and where the other
+    has finished the run and removed its checkpoints, none is written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{state['epoch']:05d}-{step:07d}"
     if target.exists():
-        return
-    hidden = Path(tempfile.mkdtemp(prefix=".", dir=folder))
+        if not integrity.damage(target, FILES):
+            return
+        take_away(target)
+    hidden = folder / f".{secrets.token_hex(4)}"
     try:
-        file = hidden / "tensors.safetensors"
-        safetensors.torch.save_file(_flat(tensors), file)
-        flush(file)
-        content = {
-            "format": FORMAT,
-            "recipe": digest,
-            "sha256": sha256(file),
-            "step": step,
-            "state": dict(state),
-        }
-        write(hidden / "state.json", json.dumps(content))
-        flush(hidden)
+        folder.mkdir(parents=True, exist_ok=True)
+        hidden.mkdir()
+        files.write_tensors(hidden / "tensors.safetensors", _flat(tensors))
+        content = {"format": FORMAT, "recipe": digest, "step": step, "state": dict(state)}
+        files.write(hidden / "state.json", json.dumps(content))
+        integrity.seal(hidden)
         hidden.rename(target)
-        flush(folder)
+        files.flush(folder)
+    except (OSError, safetensors.SafetensorError):
+        if hidden.exists() and not target.exists():
+            raise
     finally:
         shutil.rmtree(hidden, ignore_errors=True)
     for old in _newest_first(folder)[KEPT:]:
-        shutil.rmtree(old, ignore_errors=True)
+        take_away(old)
 
 
 class RefusedError(ValueError):
@@ -66,33 +70,47 @@ class RefusedError(ValueError):
 def load(folder: Path, digest: str) -> tuple[dict[str, Any], dict[str, Any], int] | None:
     """The newest whole checkpoint as (tensors, state, step); None where there is none.
 
-    A truncated or altered one is passed over, with a warning, for the one before it: both lead
-    to the same bits. One of another recipe or from a newer version is refused.
+    One of which a single bit has changed is passed over, with a warning, for the one before it, or
+    a fresh start: all lead to the same bits. One of another recipe or from a newer version is
+    refused. One that another process takes away while it is read has made room for a newer one.
+
+    Raises:
+        OSError: one is there and cannot be read.
     """
+    while True:
+        with contextlib.suppress(_TakenAwayError):
+            return _newest_whole(folder, digest)
+
+
+class _TakenAwayError(Exception):
+    """A checkpoint is gone that was there a moment ago."""
+
+
+def _newest_whole(folder: Path, digest: str) -> tuple[dict[str, Any], dict[str, Any], int] | None:
     for path in _newest_first(folder):
         try:
-            content = json.loads((path / "state.json").read_text("utf-8"))
-            written, recipe, stated = content["format"], content["recipe"], content["sha256"]
-            found = None if written > FORMAT else sha256(path / "tensors.safetensors")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            warnings.warn(f"checkpoint {path} is passed over: {error!r}", stacklevel=2)
-            continue
-        if written > FORMAT:
-            raise RefusedError(
-                f"{path} was written by a newer softprior (format {written}, this one reads up to "
-                f"{FORMAT}): upgrade, or delete the folder to start again"
-            )
-        if recipe != digest:
-            raise RefusedError(
-                f"{path} belongs to recipe {recipe}, not to {digest}: delete the folder to start "
-                "again"
-            )
-        if found != stated:
-            warnings.warn(
-                f"checkpoint {path} is passed over: its hash is not its own", stacklevel=2
-            )
-            continue
-        tensors = safetensors.torch.load_file(path / "tensors.safetensors")
+            if why := integrity.damage(path, FILES):
+                if not path.exists():
+                    raise _TakenAwayError
+                warnings.warn(f"checkpoint {path} is passed over: {why}", stacklevel=3)
+                continue
+            content = files.read_json(path / "state.json")
+            written, recipe = content["format"], content["recipe"]
+            if written > FORMAT:
+                raise RefusedError(
+                    f"{path} was written by a newer softprior (format {written}, this one reads up "
+                    f"to {FORMAT}): upgrade, or delete the folder to start again"
+                )
+            if recipe != digest:
+                raise RefusedError(
+                    f"{path} belongs to recipe {recipe}, not to {digest}: delete the folder to "
+                    "start again"
+                )
+            tensors = safetensors.torch.load_file(path / "tensors.safetensors")
+        except (OSError, safetensors.SafetensorError) as error:
+            if not path.exists():
+                raise _TakenAwayError from error
+            raise
         return _nested(tensors), content["state"], int(content["step"])
     return None
 
@@ -116,7 +134,10 @@ def load_optimizer(
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    found = [p for p in folder.glob("*") if re.fullmatch(r"\d{5,}-\d{7,}", p.name)]
+    try:
+        found = [p for p in folder.iterdir() if re.fullmatch(r"\d{5,}-\d{7,}", p.name)]
+    except FileNotFoundError:
+        return []
     return sorted(found, key=lambda p: tuple(map(int, p.name.split("-"))), reverse=True)
 
 

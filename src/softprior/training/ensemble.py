@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from softprior.training.store import Part, Run, Selection
+from softprior.training.run import Part, Run, Selection
 
 
 def ensemble(

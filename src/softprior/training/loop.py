@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
+import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from softprior import diagnostics, own
 from softprior.checks import NotFiniteError
 from softprior.priors import Prior
 from softprior.training import images, schedule
 from softprior.training.augment import Views, normalise
-from softprior.training.images import Dataset, generator
+from softprior.training.clock import Clock
+from softprior.training.divergence import check_finite, diverged
+from softprior.training.images import Dataset, Images, generator
 from softprior.training.job import warn_of_changed_source
+from softprior.training.order import order, parts_of
 from softprior.training.prediction import predict
 from softprior.training.provenance import provenance
 from softprior.training.recipe import Recipe
 from softprior.training.resolve import Progress, resolve
-from softprior.training.runtime import Runtime
+from softprior.training.run import Run
+from softprior.training.runtime import Runtime, first_says, launched
 from softprior.training.state import StepPart, TrainingState
-from softprior.training.store import Run, Store
+from softprior.training.store import Store
 
 EpochCallback = Callable[[dict[str, float]], None]
 MIN_CHECKPOINT_AGE = 10.0  # seconds: a younger one is not worth replacing after an epoch
@@ -35,7 +39,7 @@ MIN_CHECKPOINT_AGE = 10.0  # seconds: a younger one is not worth replacing after
 @torch.random.fork_rng(devices=[])  # dropout draws from torch's own generator: leave the user's
 def fit(
     recipe: Recipe,
-    store: Store | str | Path,
+    store: Store | str | Path | None = None,
     on_epoch: EpochCallback | None = None,
     *,
     on_images: Progress | None = None,
@@ -50,7 +54,8 @@ def fit(
 
     Args:
         recipe: what to train.
-        store: where finished runs are, and this one goes; a folder, or a :class:`.Store`.
+        store: where finished runs are, and this one goes; a folder, or a :class:`.Store`. By
+            default results/runs here, where the command ``softprior`` has them, too.
         on_epoch: called with each row of the history.
         on_images: called with (images done, images in all) while the data is looked at and loaded.
         checkpoint_every: checkpoint interval in seconds; one is also written at the end of an
@@ -64,11 +69,15 @@ def fit(
         ValueError: when the data has changed since the recipe was written.
     """
     own.refuse_while_loading()
-    store = store if isinstance(store, Store) else Store(store)
-    if recipe.fingerprint is None or store.get(recipe) is None:
+    store = store if isinstance(store, Store) else Store(_default() if store is None else store)
+    if launched() > 1:
+        Runtime(recipe.precision, cpu=cpu)  # so that they can agree on what follows
+    if recipe.fingerprint is None or not first_says(lambda: store.get(recipe) is not None):
         recipe = resolve(recipe, store.root, on_images)
-    if (run := store.get(recipe)) is not None:
-        return run
+    finished = store.get(recipe)
+    if first_says(lambda: finished is not None):
+        return finished or Run(recipe, store.root / recipe.digest)
+    store.check_readable(recipe)
     warn_of_changed_source(recipe, store)
     teacher_run = None
     if isinstance(recipe.teacher, Recipe):
@@ -79,11 +88,18 @@ def fit(
     state = TrainingState.start(recipe, data, teacher_run, runtime.device)
     folder = store.partial(recipe)
     start_step = state.resume(folder, recipe.digest)
+    if runtime.is_main and (state.epoch or start_step):
+        steps = f", and {start_step} steps of the next one" if start_step else ""
+        warnings.warn(
+            f"run {recipe.digest} goes on from its checkpoint: {state.epoch} of {recipe.epochs} "
+            f"epochs are done{steps}",
+            stacklevel=2,
+        )
     runtime.wait()
     model, teacher, criterion = state.model, state.teacher, state.criterion
     network, ask_teacher = runtime.prepare(model, teacher, recipe.compile)
     views = Views(data.train.pixels, recipe.augment)
-    clock = _Clock(state.seconds)
+    clock = Clock(state.seconds)
     interval = math.inf if checkpoint_every is None else checkpoint_every
 
     for epoch in range(state.epoch + 1, recipe.epochs + 1):
@@ -97,7 +113,7 @@ def fit(
                     continue
                 state.begin_step(epoch, step, len(batches))
                 parts: list[StepPart] = []
-                for part in _parts(index, recipe.accumulate, runtime):
+                for part in parts_of(index, recipe.accumulate, runtime):
                     mine, labels = runtime.share(part, data.train.labels)
                     inputs = normalise(runtime.batch_views(view, mine), data.mean, data.std)
                     teacher_logits = None
@@ -129,17 +145,22 @@ def fit(
             state.end_epoch()
             speed = clock.images_per_second()
             row = _evaluate(state, data, epoch, clock.seconds(), speed)
-        except NotFiniteError as error:
-            raise FloatingPointError(
-                f"training diverged; try a learning_rate below {recipe.learning_rate:g} "
-                f"(epoch {epoch}: {error})"
-            ) from error
+        except ValueError as error:
+            if "more than 1 value per channel" in str(error):  # torch, of batch norm
+                raise ValueError(
+                    f"network {recipe.model} has batch norm, which cannot train on one image at a "
+                    f"time: make batch_size = {recipe.batch_size} larger, or accumulate = "
+                    f"{recipe.accumulate} smaller"
+                ) from error
+            if not isinstance(error, NotFiniteError):
+                raise
+            raise diverged(recipe, f"epoch {epoch}: {error}") from error
         state.close_epoch(row)
         if clock.since_saved() >= min(interval, MIN_CHECKPOINT_AGE):
             state.seconds = clock.saved()
             state.save(folder, recipe.digest, 0, runtime.is_main)
         if runtime.is_main:
-            store.write_history(recipe, state.history)
+            _write_history(store, recipe, state)
             if on_epoch:
                 on_epoch(row)
     if runtime.is_main:
@@ -148,15 +169,28 @@ def fit(
     return Run(recipe, store.root / recipe.digest)
 
 
+def _default() -> Path:
+    folder = Path("results", "runs")
+    warnings.warn(
+        f"no store was named: the run goes to {folder.resolve()}, and is found there again; pass "
+        "a folder as second argument for another",
+        stacklevel=3,
+    )
+    return folder
+
+
 def _evaluate(
     state: TrainingState, data: Dataset, epoch: int, seconds: float, images_per_second: float
 ) -> dict[str, float]:
     """A row of the history; its learning rate is that of the epoch's end."""
     logits = predict(state.model, data.validation, data, state.recipe.precision)
     labels = data.validation.labels.cpu()
+    loss = state.loss.item() / len(data.train.labels)
+    if not math.isfinite(loss):
+        raise NotFiniteError(f"the loss is {loss}")
     return {
         "epoch": epoch,
-        "loss": state.loss.item() / len(data.train.labels),
+        "loss": loss,
         "learning_rate": schedule.rate(state.recipe, (epoch - 1e-6) / state.recipe.epochs),
         "validation_accuracy": diagnostics.accuracy(logits, labels),
         "validation_nll": diagnostics.nll(logits, labels),
@@ -166,7 +200,11 @@ def _evaluate(
 
 
 def _finish(recipe: Recipe, state: TrainingState, store: Store, data: Dataset) -> None:
-    """Predictions of the last and the best epoch on every part, and all of it into the store."""
+    """Predictions of the last and the best epoch on every part, and all of it into the store.
+
+    On what a subset leaves out those of the epoch that the recipe selects alone: it may be most
+    of the data, and nothing is decided by the other epoch.
+    """
     last = {key: value.clone() for key, value in state.model.state_dict().items()}
     parts = {"train": data.train, "validation": data.validation, "test": data.test}
     predictions = {f"{name}_labels": part.labels for name, part in parts.items()}
@@ -175,8 +213,12 @@ def _finish(recipe: Recipe, state: TrainingState, store: Store, data: Dataset) -
     for epoch, weights in (("last", last), ("best", state.best)):
         state.model.load_state_dict(weights)
         for name, part in parts.items():
+            if name == "test" and epoch != recipe.select:
+                part = Images(*(of[: data.official] for of in part))
             logits = predict(state.model, part, data, recipe.precision)
             predictions[f"{name}_logits_{epoch}"] = logits
+    tensors = {"weights": last, "best": state.best, "predictions": predictions}
+    check_finite(recipe, tensors)
     prior = state.criterion.prior
     outcome: dict[str, Any] = {
         "best_epoch": state.best_epoch,
@@ -184,39 +226,27 @@ def _finish(recipe: Recipe, state: TrainingState, store: Store, data: Dataset) -
         "data": data.description,
         "seconds": state.history[-1]["seconds"],
     }
-    store.put(
-        recipe,
-        tensors={"weights": last, "best": state.best, "predictions": predictions},
-        history=state.history,
-        outcome=outcome,
-        provenance=provenance(),
-    )
+    state.model.load_state_dict(last)
+    try:
+        store.put(
+            recipe,
+            tensors=tensors,
+            history=state.history,
+            outcome=outcome,
+            provenance=provenance(),
+        )
+    except OSError as error:
+        state.save(store.partial(recipe), recipe.digest, 0, True)  # smaller: it may have room
+        path = str(store.root / recipe.digest)
+        raise OSError(error.errno, f"{error.strerror}: the finished run", path) from error
 
 
-class _Clock:
-    """Seconds of training, those before a kill included, and since the last checkpoint."""
-
-    def __init__(self, before: float) -> None:
-        self.start = time.perf_counter() - before
-        self.last = time.perf_counter()
-        self.start_epoch(0)
-
-    def seconds(self) -> float:
-        return time.perf_counter() - self.start
-
-    def start_epoch(self, images: int) -> None:
-        self.images, self.began = images, time.perf_counter()
-
-    def images_per_second(self) -> float:
-        """Of this epoch's training, evaluation aside; of what a resumed one still had to do."""
-        return self.images / (time.perf_counter() - self.began)
-
-    def since_saved(self) -> float:
-        return time.perf_counter() - self.last
-
-    def saved(self) -> float:
-        self.last = time.perf_counter()
-        return self.seconds()
+def _write_history(store: Store, recipe: Recipe, state: TrainingState) -> None:
+    """For whoever looks on: training does without it."""
+    try:
+        store.write_history(recipe, state.history)
+    except OSError as error:
+        warnings.warn(f"{store.root}: no history is written: {error.strerror}", stacklevel=2)
 
 
 def load(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Dataset:
@@ -231,22 +261,3 @@ def load(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> 
         noise_kind=recipe.noise_kind,
         progress=progress,
     )
-
-
-def order(n: int, batch_size: int, seed: int, epoch: int, runtime: Runtime) -> list[Tensor]:
-    """The batches' indices of one epoch: a function of (seed, epoch) alone."""
-    shuffled = torch.randperm(n, generator=generator("order", seed, epoch)).to(runtime.device)
-    return _split(shuffled, batch_size, runtime)
-
-
-def _parts(index: Tensor, accumulate: int, runtime: Runtime) -> list[Tensor]:
-    """A batch in the parts in which it is computed."""
-    return _split(index, math.ceil(len(index) / accumulate), runtime)
-
-
-def _split(index: Tensor, size: int, runtime: Runtime) -> list[Tensor]:
-    chunks = list(torch.split(index, size))
-    # Batch norm cannot train on one sample, and a process cannot on none.
-    if len(chunks) > 1 and len(chunks[-1]) < min(size, 2 * runtime.processes):
-        chunks[-2:] = [torch.cat(chunks[-2:])]
-    return chunks

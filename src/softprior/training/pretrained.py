@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from softprior.training import files, models
-
-_WRAPPERS = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile, Lightning
-_NESTS = ("state_dict", "model_state_dict", "model", "net")
+from softprior.training import files, models, state_dicts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +19,8 @@ class Pretrained:
     It sees the student's batches, normalised as the student sees them.
 
     Attributes:
-        file: ``.safetensors``, or ``.pt``, ``.pth``, ``.bin`` as ``torch.save`` writes them
-            (read with ``weights_only=True``: nothing in it is executed).
+        file: ``.safetensors``, or as ``torch.save`` writes it (read with ``weights_only=True``:
+            nothing in it is executed); also a checkpoint that has the network in it.
         model: the network's name; ``softprior list`` shows them.
         sha256: of the file, so that other bytes are another recipe.
     """
@@ -56,19 +51,50 @@ class Pretrained:
             )
         model = models.build(self.model, shape, num_classes, seed=0)
         wanted = model.state_dict()
-        weights = _bare(_read(path), wanted)
-        for name in sorted(wanted.keys() | weights.keys()):
-            if name not in weights:
-                raise ValueError(f"{path} has no {name!r}, which network {self.model!r} needs")
-            if name not in wanted:
-                raise ValueError(f"{path} has {name!r}, which network {self.model!r} has not")
-            if weights[name].shape != wanted[name].shape:
-                raise ValueError(
-                    f"{path}: {name!r} has shape {tuple(weights[name].shape)}, network "
-                    f"{self.model!r} for {num_classes} classes wants {tuple(wanted[name].shape)}"
-                )
-        model.load_state_dict(weights)
+        weights = state_dicts.network_in(path, state_dicts.read(path), wanted, self.model)
+        _check_shapes(path, weights, wanted, self.model, num_classes)
+        _check_values(path, weights, wanted)
+        model.load_state_dict({**wanted, **weights})
         return model
+
+
+def _check_shapes(
+    path: Path,
+    weights: Mapping[str, Tensor],
+    wanted: Mapping[str, Tensor],
+    network: str,
+    num_classes: int,
+) -> None:
+    wrong = [name for name in weights if weights[name].shape != wanted[name].shape]
+    if not wrong:
+        return
+    name = wrong[0]
+    found, fits = tuple(weights[name].shape), tuple(wanted[name].shape)
+    text = f"{name!r} has shape {found}, network {network!r} for {num_classes} classes wants {fits}"
+    if len(wrong) > 1:
+        text += f"; {len(wrong) - 1} more differ"
+    sizes = {tuple(weights[n].shape[:1]) for n in wrong}
+    if len(sizes) == 1 and all(
+        wanted[n].shape[:1] == (num_classes,) and weights[n].shape[1:] == wanted[n].shape[1:]
+        for n in wrong
+    ):
+        classes = found[0]
+        raise ValueError(
+            f"{path} was trained for {classes} classes, and the data has {num_classes}: {text}"
+        )
+    raise ValueError(f"{path}: {text}")
+
+
+def _check_values(path: Path, weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+    for name, values in weights.items():
+        if values.layout != torch.strided or values.is_quantized or values.is_meta:
+            raise ValueError(f"{path}: {name!r} is not stored as plain numbers, one for each place")
+        if values.is_floating_point() != wanted[name].is_floating_point() or values.is_complex():
+            raise ValueError(
+                f"{path}: {name!r} holds {values.dtype} numbers, wanted {wanted[name].dtype}"
+            )
+        if values.is_floating_point() and not values.float().isfinite().all():
+            raise ValueError(f"{path}: {name!r} is not finite: the network that it is of diverged")
 
 
 def _hash(path: Path) -> str:
@@ -76,31 +102,3 @@ def _hash(path: Path) -> str:
         return files.sha256(path)
     except OSError as error:
         raise ValueError(f"teacher {path} cannot be read: {error.strerror}") from error
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    """The state_dict in a file, or inside a training script's checkpoint."""
-    try:
-        if path.suffix == ".safetensors":
-            content: Any = safetensors.torch.load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever the parsers of a stranger's file stumble over
-        said = (str(error).splitlines() or [""])[0]
-        raise ValueError(f"teacher {path} cannot be read as weights: {said}") from error
-    for nest in _NESTS:
-        if isinstance(content, Mapping) and isinstance(content.get(nest), Mapping):
-            content = content[nest]
-    if not isinstance(content, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
-    ):
-        raise ValueError(f"teacher {path} holds no state_dict: wanted tensors by name")
-    return dict(content)
-
-
-def _bare(weights: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without the prefixes that wrappers leave on every name."""
-    for prefix in _WRAPPERS:
-        if all(name.startswith(prefix) for name in weights) and not weights.keys() & wanted.keys():
-            weights = {name[len(prefix) :]: value for name, value in weights.items()}
-    return weights

@@ -24,13 +24,17 @@ from softprior.training import augment, images, models
 from softprior.training.models import OwnNetwork
 from softprior.training.pretrained import Pretrained
 
-FORMAT = 2  # of the JSON; part of the digest, so a change of meaning changes every digest
+FORMAT = 3  # of the JSON; part of the digest, so a change of meaning changes every digest
 TEACHER_TARGETS = ("live", "stored", "permuted", "class mean", "overall mean")
 _TARGETS_VERSION = {"permuted": 2}  # raised whenever equal recipes give other targets
 
 
 class OldFormatError(ValueError):
     """A recipe that an earlier version has stored: its run is left alone."""
+
+
+class NewFormatError(ValueError):
+    """A recipe that a newer version has stored: its run is left alone."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +49,8 @@ class Recipe:
             or of an image folder, or :class:`.OwnData` from memory.
         fingerprint: hash of the data set's content, by which a run knows its data wherever they
             are stored. Computed before training; one that is given must be the same.
-        subset: a part of the data set, such as "classes=20,per_class=200".
+        subset: a part of the data set, such as "classes=20,per_class=200", drawn from a seed of
+            its own (``seed=0`` unless it says otherwise). What it leaves out is tested on.
         resolution: bring every image to this many pixels a side.
         augment: "none", "flip", "crop" (4 pixels of padding, and flip), or "resized" (random
             resized crop, and flip).
@@ -64,6 +69,9 @@ class Recipe:
         teacher_targets: how a frozen teacher reaches the student: "live" on each view, "stored"
             once for each image, or as a control "permuted" within the class, "class mean",
             "overall mean".
+        target_diversity: λ, how much of the teacher's own target there is in one that is stored or
+            permuted, the rest is the mean over all: λ = 0 is "overall mean". The same on the
+            label on average, whatever λ.
         student_temperature: divides the student's logits in the loss, and nowhere else.
         epochs: passes over the training set.
         batch_size: samples a step; a last batch of one sample joins the one before it.
@@ -102,6 +110,7 @@ class Recipe:
     teacher: Recipe | Pretrained | TeacherSpec | None = None
     match_smoothing: float | None = None
     teacher_targets: Literal["live", "stored", "permuted", "class mean", "overall mean"] = "live"
+    target_diversity: float = 1.0
     student_temperature: float = 1.0
     epochs: int = 30
     batch_size: int = 64
@@ -256,9 +265,15 @@ class Recipe:
         >>> Recipe.from_dict(recipe.to_dict()) == recipe
         True
         """
+        if not isinstance(values, Mapping):
+            raise TypeError(f"a recipe is a mapping of its fields, got {values!r:.60}")
         values, objects = dict(values), objects or {}
         known = [f.name for f in dataclasses.fields(cls)]
         written = values.pop("format", FORMAT)
+        if isinstance(written, int) and written > FORMAT:
+            raise NewFormatError(
+                f"the recipe is of format {written}, and this version reads {FORMAT}: upgrade"
+            )
         if written != FORMAT or values.keys() & _OLD_FIELDS:
             raise OldFormatError(f"the recipe is of another format than {FORMAT}, this version's")
         for name in values:
@@ -421,6 +436,12 @@ def _check_teacher(r: Recipe) -> None:
         raise ValueError(
             f"teacher_targets {r.teacher_targets!r} are a frozen teacher's: teacher must be a "
             "recipe, or weights"
+        )
+    checks.number("target_diversity", r.target_diversity, 0, 1)
+    if r.target_diversity != 1 and r.teacher_targets not in ("stored", "permuted"):
+        raise ValueError(
+            f"target_diversity {r.target_diversity:g} mixes targets that are stored or permuted, "
+            f"and teacher_targets is {r.teacher_targets!r}"
         )
     if r.match_smoothing is not None:
         checks.number("match_smoothing", r.match_smoothing, 0, 1, open_low=True)

@@ -8,8 +8,9 @@ prior ranks is the whole batch. (Batch norm sees each process's own part, as eve
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -25,6 +26,7 @@ from softprior.training.models import OwnNetwork
 from softprior.training.recipe import Recipe
 
 IGNORED = -100
+T = TypeVar("T")
 AskTeacher: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 Prepared: TypeAlias = tuple[Callable[[Tensor], Tensor], AskTeacher | None]
 
@@ -38,14 +40,16 @@ class Runtime:
     """
 
     def __init__(self, precision: str = "fp32", *, cpu: bool = False) -> None:
-        # The precision is global to a process in accelerate, and ours is the recipe's.
-        AcceleratorState._reset_state()
-        self.accelerator: Any = Accelerator(
-            cpu=cpu,
-            mixed_precision="bf16" if precision == "bf16" else "no",
-            # Buffers are averaged after each step instead: see sync_buffers.
-            kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
-        )
+        started = launched()
+        self.accelerator: Any = _accelerator(precision, cpu)
+        if started > 1 == self.accelerator.num_processes and self.accelerator.device.type == "cpu":
+            # Accelerate trains on the CPU with several processes where it is asked to stay there.
+            self.accelerator = _accelerator(precision, cpu=True)
+        if started > 1 == self.accelerator.num_processes:
+            raise ValueError(
+                f"{started} processes cannot train together on {self.accelerator.device}: take one "
+                "process, or stay on the CPU (--cpu)"
+            )
         self.device: torch.device = self.accelerator.device
         self.processes: int = self.accelerator.num_processes
         self.rank: int = self.accelerator.process_index
@@ -108,12 +112,44 @@ class Runtime:
         if self.processes > 1:
             for buffer in model.buffers():
                 if buffer.is_floating_point():
-                    dist.all_reduce(buffer)
-                    buffer.div_(self.processes)
+                    total = buffer.to(torch.promote_types(buffer.dtype, torch.float32))
+                    dist.all_reduce(total)
+                    buffer.copy_(total.div_(self.processes))
 
     def wait(self) -> None:
         """Go on when every process is here."""
         self.accelerator.wait_for_everyone()
+
+
+def launched() -> int:
+    """How many processes a launcher has started to train together; 1 without one."""
+    if not {"RANK", "LOCAL_RANK", "WORLD_SIZE"} <= os.environ.keys():
+        return 1
+    return int(os.environ["WORLD_SIZE"])
+
+
+def _accelerator(precision: str, cpu: bool) -> Any:
+    # Precision and device are global to a process in accelerate, and ours are the run's.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(
+        cpu=cpu,
+        mixed_precision="bf16" if precision == "bf16" else "no",
+        # Buffers are averaged after each step instead: see sync_buffers.
+        kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
+    )
+
+
+def first_says(ask: Callable[[], T]) -> T:
+    """What the first of the processes answers, for all of them.
+
+    What lies on a disk may be another thing a moment later, where another command is at work.
+    """
+    if not (dist.is_available() and dist.is_initialized()):
+        return ask()
+    answer: list[Any] = [ask() if dist.get_rank() == 0 else None]
+    dist.broadcast_object_list(answer)
+    said: T = answer[0]
+    return said
 
 
 def fastest_precision(model: str | OwnNetwork, cpu: bool = False) -> Literal["fp32", "bf16"]:
@@ -137,8 +173,10 @@ def described(recipe: Recipe, cpu: bool = False) -> str:
     if device.type == "cpu":
         threads = torch.get_num_threads()
         words = [f"cpu, {threads} thread{'s' * (threads > 1)}"]
-    else:
+    elif device.type == "cuda":
         words = [f"{device} ({torch.cuda.get_device_name(device)})"]
+    else:
+        words = [str(device)]
     if recipe.precision == "bf16":
         instructions = "".join(f" ({i})" for i in _bf16_instructions() if device.type == "cpu")
         words.append(f"bf16 autocast{instructions}")

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from softprior import gathering
+from softprior import devices, gathering
 from softprior.criterion import PosteriorLoss
 from softprior.teachers import Teacher
 from softprior.training import checkpoint, schedule
 from softprior.training.images import Dataset, generator
 from softprior.training.recipe import Recipe
-from softprior.training.store import Run
+from softprior.training.run import Run
+from softprior.training.runtime import first_says
 from softprior.training.teaching import build_teacher, network
 
 
@@ -69,7 +72,7 @@ class TrainingState:
             teacher=teacher.to(device) if teacher else None,
             criterion=criterion.to(device),
             optimizer=schedule.optimizer(recipe, model.parameters()),
-            loss=torch.zeros((), dtype=torch.float64, device=device),
+            loss=torch.zeros((), dtype=devices.widest(device), device=device),
         )
 
     def observe(self, parts: Sequence[StepPart], epoch: int) -> None:
@@ -130,22 +133,38 @@ class TrainingState:
         }
         names = ("epoch", "seconds", "history", "best_epoch", "best_accuracy")
         state = {name: getattr(self, name) for name in names}
-        checkpoint.save(folder, digest, tensors, state, step)
+        try:
+            checkpoint.save(folder, digest, tensors, state, step)
+        except OSError as error:
+            warnings.warn(
+                f"{folder}: no checkpoint is written: {error.strerror}; training goes on, and "
+                "tries again",
+                stacklevel=2,
+            )
 
     def resume(self, folder: Path, digest: str) -> int:
         """Set everything back to the newest checkpoint, if any; returns the step to go on at."""
-        found = checkpoint.load(folder, digest)
+        found = first_says(lambda: checkpoint.load(folder, digest))
         if found is None:
             return 0
         tensors, state, step = found
+        try:
+            self._set_back(tensors, state)
+        except (RuntimeError, KeyError, ValueError) as error:
+            raise checkpoint.RefusedError(
+                f"the checkpoint in {folder} was written by other code than this: delete the "
+                "folder to start again"
+            ) from error
+        return step
+
+    def _set_back(self, tensors: dict[str, Any], state: dict[str, Any]) -> None:
         self.model.load_state_dict(tensors["model"])
         if self.teacher and "teacher" in tensors:
             self.teacher.load_state_dict(tensors["teacher"])
         self.criterion.load_state_dict(tensors.get("criterion", {}))
         checkpoint.load_optimizer(self.optimizer, tensors.get("optimizer", {}))
         self.best = {k: v.to(self.loss.device) for k, v in tensors.get("best", {}).items()}
-        self.loss = tensors["rest"]["loss"].to(self.loss.device)
+        self.loss = tensors["rest"]["loss"].to(self.loss)
         torch.set_rng_state(tensors["rest"]["generator"])
         for name, value in state.items():
             setattr(self, name, value)
-        return step

@@ -1,96 +1,37 @@
 """Finished runs on disk: a folder named by the recipe's digest is a run that finished.
 
 A run is written to a hidden folder of its own, flushed, and renamed at the end: whatever dies
-on the way leaves nothing that looks finished. Predictions are stored, not numbers: a
-diagnostic written tomorrow runs on every run of today. Nothing is ever unpickled.
+on the way leaves nothing that looks finished. The SHA-256 of its files is checked before anything
+in them is believed. Predictions are stored, not numbers: a diagnostic written tomorrow runs on
+every run of today. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import shutil
-import tempfile
+import secrets
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import safetensors
-import safetensors.torch
 from torch import Tensor
 
-from softprior import records
-from softprior.priors import Prior
-from softprior.training.files import flush, write
+from softprior.training import files, integrity
+from softprior.training.locks import hidden_folder, sweep, take_away
 from softprior.training.recipe import FORMAT, OldFormatError, Recipe
 from softprior.training.resolve import resolve
+from softprior.training.run import FILES, TENSORS, DamagedError, Run, damage, open_run
 
-Selection = Literal["last", "best"]
-Part = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: its recipe and what lies in its folder."""
-
-    recipe: Recipe
-    path: Path
-
-    @cached_property
-    def history(self) -> list[dict[str, float]]:
-        """One row per epoch: loss, learning rate, validation accuracy and NLL, seconds."""
-        lines = (self.path / "history.jsonl").read_text("utf-8").splitlines()
-        return [json.loads(line) for line in lines]
-
-    @cached_property
-    def outcome(self) -> dict[str, Any]:
-        """What was decided on the way: best_epoch, the prior (its temperature found), seconds."""
-        outcome: dict[str, Any] = json.loads((self.path / "outcome.json").read_text("utf-8"))
-        return outcome
-
-    @cached_property
-    def prior(self) -> Prior | None:
-        """The prior that it trained with: the recipe's, with the temperature that was found."""
-        prior = self.recipe.prior
-        if prior is None or not records.imported(prior):
-            return prior
-        return replace(prior, **self.outcome["prior"])
-
-    def predictions(self, part: Part, epoch: Selection | None = None) -> tuple[Tensor, Tensor]:
-        """Logits (n, K) and labels (n,) on a part of the data, without augmentation.
-
-        Of the last epoch, or the best by validation accuracy; by default what the recipe selects.
-        """
-        tensors = self._tensors("predictions.safetensors")
-        return tensors[f"{part}_logits_{epoch or self.recipe.select}"], tensors[f"{part}_labels"]
-
-    def true_labels(self) -> Tensor:
-        """Labels (n,) of the training set before label noise; as given where there was none."""
-        tensors = self._tensors("predictions.safetensors")
-        return tensors.get("train_clean", tensors["train_labels"])
-
-    def weights(self, epoch: Selection | None = None) -> dict[str, Tensor]:
-        """The network's state_dict after an epoch, chosen as for the predictions."""
-        last = (epoch or self.recipe.select) == "last"
-        name = "weights.safetensors" if last else "best.safetensors"
-        return self._tensors(name)
-
-    def _tensors(self, name: str) -> dict[str, Tensor]:
-        try:
-            return safetensors.torch.load_file(self.path / name)
-        except (OSError, safetensors.SafetensorError) as error:
-            raise ValueError(
-                f"{self.path / name} cannot be read ({error}); delete the folder {self.path} to "
-                "have the run made again"
-            ) from error
+_ASIDE = ".damaged-"  # in the name of a damaged run whose place a new one has taken
 
 
 class Store:
     """A folder of runs.
 
+    >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     Store(folder).get(Recipe()) is None
     True
@@ -98,45 +39,113 @@ class Store:
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
+        self._right: set[str] = set()  # states of runs that are those of their names
+        self._warned: set[tuple[str, str]] = set()
 
     def get(self, recipe: Recipe) -> Run | None:
-        """The finished run of this recipe; None if missing or damaged (with a warning)."""
+        """The finished run of this recipe; None, with a warning, if damaged or unreadable."""
+        recipe = self.resolved(recipe)
+        try:
+            return self.open(recipe)
+        except DamagedError as error:
+            self._warn(recipe.digest, f"is damaged and will be made again: {error.why}")
+        except OSError as error:
+            self._warn(recipe.digest, f"cannot be read: {error.filename}: {error.strerror}")
+        return None
+
+    def open(self, recipe: Recipe) -> Run | None:
+        """The finished run of this recipe; None where there is none.
+
+        Raises:
+            DamagedError: its files are not those that were written, or are another recipe's.
+            OSError: it is there and cannot be read.
+        """
         recipe = self.resolved(recipe)
         path = self.root / recipe.digest
-        if not path.is_dir():
+        try:
+            os.lstat(path)
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        if why := damage(path):
-            warnings.warn(f"run {path} is damaged and will be made again: {why}", stacklevel=2)
-            return None
+        state = integrity.state(path, FILES).digest
+        if damage(path) or state not in self._right:
+            try:
+                self._opened(path)
+            except DamagedError:
+                raise
+            except ValueError as error:  # of whatever version: it has no business under this name
+                raise DamagedError(path, str(error)) from error
+            self._right.add(state)
         return Run(recipe, path)
+
+    def check_readable(self, recipe: Recipe) -> None:
+        """Raise OSError where its run is there and cannot be read: it must not be made again."""
+        with contextlib.suppress(DamagedError):
+            self.open(recipe)
 
     def runs(self) -> Iterator[Run]:
         """Every finished run of this version's format, in the order of their digests.
 
-        Damaged runs are left out with a warning each; those of an earlier version with one for all.
+        What is damaged, unreadable, from a newer version or no run is left out with a warning
+        each; runs of an earlier version with one for all.
         """
         old = 0
-        for path in sorted(self.root.glob("[0-9a-f]*")):
-            if not path.is_dir() or path.suffix:
-                continue
-            if why := damage(path):
-                warnings.warn(f"run {path} is damaged and left out: {why}", stacklevel=2)
-                continue
+        for path in self._folders():
             try:
-                run = open_run(path)
+                yield self._opened(path)
             except OldFormatError:
                 old += 1
-                continue
-            if run.recipe.digest != path.name:  # a component or network had another version then
-                old += 1
-                continue
-            yield run
+            except DamagedError as error:
+                self._warn(path.name, f"is damaged and left out: {error.why}")
+            except OSError as error:
+                why = f"{error.filename}: {error.strerror}"
+                self._warn(path.name, f"cannot be read and is left out: {why}")
+            except ValueError as error:
+                self._warn(path.name, f"is left out: {error}")
         if old:
             warnings.warn(
                 f"{self.root} holds {old} run{'s' * (old > 1)} of an earlier version than this "
                 f"(format {FORMAT}): left alone, and trained anew where asked for",
                 stacklevel=2,
             )
+
+    def verify(self) -> tuple[int, dict[Path, str]]:
+        """Read every byte of every run: how many are whole, and what is wrong with the others."""
+        whole, wrong = 0, {}
+        for path in self._folders():
+            try:
+                damage(path, every_byte=True)
+                self._opened(path)
+                whole += 1
+            except OldFormatError:
+                continue
+            except OSError as error:
+                wrong[path] = f"{error.filename}: {error.strerror}"
+            except ValueError as error:
+                wrong[path] = str(error)
+        return whole, wrong
+
+    def _opened(self, path: Path) -> Run:
+        run = open_run(path)
+        if run.recipe.digest != path.name:
+            raise DamagedError(path, f"it is the run of recipe {run.recipe.digest}")
+        return run
+
+    def _folders(self) -> list[Path]:
+        """All that may be finished runs."""
+        try:
+            with os.scandir(self.root) as entries:
+                names = sorted(entry.name for entry in entries if entry.is_dir())
+        except FileNotFoundError:
+            return []
+        return [self.root / name for name in names if name[0] != "." and _ASIDE not in name]
+
+    def _warn(self, name: str, what: str) -> None:
+        """Warn of a run once, however often it is asked for, until its files change."""
+        path = self.root / name
+        key = (what, integrity.state(path, FILES).digest)
+        if key not in self._warned:
+            self._warned.add(key)
+            warnings.warn(f"run {path} {what}", stacklevel=3)
 
     def resolved(self, recipe: Recipe) -> Recipe:
         """The recipe with its data's fingerprint; the data is looked at only where it lacks one."""
@@ -168,56 +177,62 @@ class Store:
         ``tensors`` maps a file name to the tensors in it. Where another process finished the
         same run first, that one stays.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        path = self.root / recipe.digest
-        folder = Path(tempfile.mkdtemp(prefix=f".{recipe.digest}-{os.getpid()}-", dir=self.root))
-        try:
-            write(folder / "recipe.json", _json(recipe.to_dict()))
-            write(folder / "history.jsonl", _lines(history))
-            write(folder / "outcome.json", _json(outcome))
-            write(folder / "provenance.json", _json(provenance))
-            for name, content in tensors.items():
-                file = folder / f"{name}.safetensors"
-                content = {key: t.detach().cpu().contiguous() for key, t in content.items()}
-                safetensors.torch.save_file(content, file)
-                flush(file)
-            flush(folder)
-            folder.chmod(0o755)
-            if path.is_dir() and damage(path):
-                path.rename(path.with_suffix(f".damaged-{os.getpid()}"))
-            try:
-                folder.rename(path)
-            except OSError:
-                if not path.is_dir():
-                    raise
-            flush(self.root)
-            shutil.rmtree(self.partial(recipe), ignore_errors=True)
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with hidden_folder(self.root, recipe.digest) as folder:
+            files.write(folder / "recipe.json", _json(recipe.to_dict()))
+            files.write(folder / "history.jsonl", _lines(history))
+            files.write(folder / "outcome.json", _json(outcome))
+            files.write(folder / "provenance.json", _json({"digest": recipe.digest, **provenance}))
+            for name in TENSORS:
+                content = {key: t.detach().cpu().contiguous() for key, t in tensors[name].items()}
+                files.write_tensors(folder / f"{name}.safetensors", content)
+            integrity.seal(folder)
+            path = self._place(folder, recipe.digest)
+        take_away(self.partial(recipe))
         return Run(recipe, path)
+
+    def _place(self, folder: Path, digest: str) -> Path:
+        """Give a whole folder its name; a damaged run there is set aside, a whole one stays."""
+        path = self.root / digest
+        if os.path.lexists(path) and damage(path):
+            with contextlib.suppress(FileNotFoundError):  # another process was faster
+                path.rename(path.with_name(f"{digest}{_ASIDE}{secrets.token_hex(4)}"))
+        try:
+            folder.rename(path)
+        except OSError:
+            if not path.is_dir():
+                raise
+        files.flush(self.root)
+        return path
 
     def write_history(self, recipe: Recipe, history: list[dict[str, float]]) -> None:
         """Write the history of a run that is not finished, beside its checkpoints."""
         folder = self.partial(recipe)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "history.jsonl").write_text(_lines(history), "utf-8")
+        with contextlib.suppress(FileNotFoundError):  # another process has finished the run
+            files.replace_text(folder / "history.jsonl", _lines(history))
 
     def adopt(self, path: Path) -> Run:
-        """A finished run from anywhere, copied into this store if it is not there."""
-        if why := damage(path):
-            raise ValueError(f"run {path} is damaged: {why}")
+        """A finished run from anywhere, copied into this store if it is not there.
+
+        Its own files are copied, nothing else that lies beside them, and never what a link in
+        their place points to.
+        """
         run = open_run(path)
         if (here := self.get(run.recipe)) is not None:
             return here
-        self.root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".adopted-", dir=self.root) as folder:
-            copy = Path(shutil.copytree(path, Path(folder) / "run"))
-            try:
-                copy.rename(self.root / run.recipe.digest)
-            except OSError:  # another process was faster
-                if self.get(run.recipe) is None:
-                    raise
-        return Run(run.recipe, self.root / run.recipe.digest)
+        try:
+            with hidden_folder(self.root, run.recipe.digest) as folder:
+                for name in (*FILES, integrity.LIST):
+                    files.copy(path / name, folder / name)
+                if why := integrity.damage(folder, FILES):
+                    raise DamagedError(path, why)
+                files.flush(folder)
+                return Run(run.recipe, self._place(folder, run.recipe.digest))
+        except files.NotAFileError as error:
+            raise ValueError(
+                f"{error.filename} is {error.strerror}: nothing that lies elsewhere is taken into "
+                "a store; copy the run with what its links point to (cp -rL)"
+            ) from error
 
     def partial(self, recipe: Recipe) -> Path:
         """Where the checkpoints of a run that is not finished lie."""
@@ -225,46 +240,12 @@ class Store:
         return self.root / f".{recipe.digest}.checkpoints"
 
     def sweep(self) -> None:
-        """Remove what processes that no longer live left half-written."""
-        for folder in self.root.glob(".*-*-*"):
-            pid = folder.name.split("-")[1]
-            if pid.isdigit() and not _alive(int(pid)):
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def open_run(path: Path) -> Run:
-    """The finished run in a folder, whatever the folder is called.
-
-    Nothing is imported on its word: what is somebody's own in it is a plain record.
-    """
-    try:
-        return Run(Recipe.from_dict(json.loads((path / "recipe.json").read_text("utf-8"))), path)
-    except OldFormatError as error:
-        raise OldFormatError(f"run {path} was made by an earlier version: {error}") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise ValueError(f"{path} is not a run that this version can read: {error}") from error
-
-
-def damage(path: Path) -> str:
-    """What is wrong with the files of a finished run; empty where nothing is."""
-    try:
-        records = {"recipe": "dataset", "outcome": "seconds", "provenance": "versions"}
-        for name, wanted in records.items():
-            if wanted not in json.loads((path / f"{name}.json").read_text("utf-8")):
-                return f"{name}.json has no {wanted!r}"
-        for name in ("weights", "best", "predictions"):
-            file = path / f"{name}.safetensors"
-            with file.open("rb") as opened:
-                header = json.loads(
-                    opened.read(min(int.from_bytes(opened.read(8), "little"), file.stat().st_size))
-                )
-                entries = [v for k, v in header.items() if k != "__metadata__"]
-                ends = opened.tell() + max(entry["data_offsets"][1] for entry in entries)
-            if file.stat().st_size != ends:
-                return f"{file.name} is {file.stat().st_size} bytes long, and not {ends}"
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        return str(error)
-    return "" if (path / "history.jsonl").is_file() else "history.jsonl is missing"
+        """Remove what processes that no longer live left half-written, or beside a finished run."""
+        sweep(self.root)
+        for partial in self.root.glob(".*.checkpoints"):
+            finished = self.root / partial.stem.removeprefix(".")
+            if finished.is_dir() and not damage(finished):
+                take_away(partial)
 
 
 def _json(value: Mapping[str, Any]) -> str:
@@ -273,13 +254,3 @@ def _json(value: Mapping[str, Any]) -> str:
 
 def _lines(history: list[dict[str, float]]) -> str:
     return "".join(json.dumps(row) + "\n" for row in history)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

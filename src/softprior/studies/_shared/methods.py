@@ -83,6 +83,8 @@ def _words(recipe: Recipe) -> list[str]:
             words.append(recipe.penalty.label)
     if recipe.teacher_targets != "live":
         words.append(f"{recipe.teacher_targets} targets")
+    if recipe.target_diversity != 1:
+        words.append(f"λ = {recipe.target_diversity:g}")
     weight = recipe.effective_label_weight
     usual = 1.0 if prior is None else prior.usual_label_weight
     if weight is not None and not math.isclose(weight, usual, abs_tol=1e-6):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 from softprior.matching import penalty_weight
 from softprior.penalties import ConfidencePenalty
@@ -20,8 +21,12 @@ class Scale:
     Attributes:
         dataset: a name or a path; None is digits.
         fingerprint: what was in the data: without the data its runs are still found.
+        counts: training images of each class; None where nobody has looked, and as many are there
+            as the scale takes.
         model: a network by name; None is the scale's.
         precision: of networks on a data set: digits always train in fp32.
+        subset: of the data, instead of the scale's; "all" is everything.
+        epochs: instead of the scale's, and so on.
     """
 
     name: Literal["smoke", "desk", "paper"]
@@ -30,8 +35,42 @@ class Scale:
     model: str | None = None
     precision: Literal["fp32", "bf16"] = "fp32"
     fingerprint: str | None = None
+    counts: tuple[int, ...] | None = None
+    subset: str | None = None
+    epochs: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+
+    @property
+    def options(self) -> dict[str, str | int | float]:
+        """What was asked for instead of the scale's own, by the name of the option."""
+        values = {name: getattr(self, name) for name in OPTIONS}
+        return {name: value for name, value in values.items() if value is not None}
+
+    @property
+    def part(self) -> str | None:
+        """The subset of a data set: so many classes and images of each as there are."""
+        if self.subset is not None:
+            return None if self.subset == "all" else self.subset
+        if self.dataset is None or self.name not in SUBSETS:
+            return None
+        classes, per_class = SUBSETS[self.name]
+        if self.counts is not None:
+            classes = min(classes, len(self.counts))
+            there = images.drawn(len(self.counts), classes, images.Subset().seed).tolist()
+            per_class = min(per_class, *(self.counts[c] for c in there))
+        return images.Subset(classes, per_class).text
+
+    @property
+    def classes(self) -> int:
+        """How many classes the data has, as far as is known; of many at least as many."""
+        asked = images.parse(self.part).classes if self.part else None
+        return asked or (MOST_CLASSES if self.counts is None else len(self.counts))
 
 
+SUBSETS = {"smoke": (4, 10), "desk": (20, 100)}  # classes, and training images of each
+MOST_CLASSES = 20
+OPTIONS = ("subset", "epochs", "batch_size", "learning_rate")
 SMOOTHING = 0.15  # taken from the label on average (paper and official code)
 # Not cut out of a padded image but, at any size, out of the image itself.
 _CROPPED = {"tiny-imagenet": "resized", "cub200": "resized"}
@@ -41,13 +80,22 @@ WEIGHT = 0.6  # soft weight of Beta smoothing and self-distillation (official co
 def base(scale: Scale, seed: int) -> Recipe:
     """Cross-entropy, as all of a seed's runs start from it.
 
-    Without a data set an MLP on digits. With one at desk scale 20 of its classes and a network
-    small enough for a laptop that learns its training set by heart: else cross-entropy would not
-    be overconfident, and there would be nothing to smooth. There the last epoch counts: 200
-    images choose the best one too much by chance, and an early one may win. At paper scale the
-    official code's recipe: ResNet-34 unless another network is asked for, DenseNet-BC-100 by its
-    own schedule.
+    Without a data set an MLP on digits. With one at desk scale up to 20 of its classes, 100 images
+    of each (as many as the smallest of them has, where it has fewer), and a network small enough
+    for a laptop that learns its training set by heart: else cross-entropy would not be
+    overconfident, and there would be nothing to smooth. There the last epoch counts: 200 images
+    choose the best one too much by chance, and an early one may win. At paper scale the official
+    code's recipe: ResNet-34 unless another network is asked for, DenseNet-BC-100 by its own
+    schedule. What the scale has options for is as they say.
     """
+    recipe = _usual(scale, seed)
+    asked = {name: getattr(scale, name) for name in OPTIONS if name != "subset"}
+    changes: dict[str, Any] = {name: v for name, v in asked.items() if v is not None}
+    return replace(recipe, subset=scale.part, **changes)
+
+
+def _usual(scale: Scale, seed: int) -> Recipe:
+    """The scale's own recipe, on all of the data."""
     if scale.dataset is None:
         epochs = {"smoke": 8, "desk": 30, "paper": 150}[scale.name]
         return Recipe(model=scale.model or "mlp", validation=0.25, epochs=epochs, seed=seed)
@@ -68,7 +116,6 @@ def base(scale: Scale, seed: int) -> Recipe:
     return Recipe(
         dataset=scale.dataset,
         fingerprint=scale.fingerprint,
-        subset="classes=4,per_class=10" if smoke else "classes=20,per_class=100",
         model=scale.model or "resnet8-wide",
         augment="flip",
         epochs=20 if smoke else 22,
@@ -139,6 +186,12 @@ def methods(recipe: Recipe, smoothing: float = SMOOTHING) -> list[Recipe]:
         distilled(recipe, smoothing),
         penalised(recipe, smoothing),
     ]
+
+
+def reachable(scale: Scale, smoothings: Sequence[float]) -> tuple[float, ...]:
+    """Those that self-distillation can take from the label: less than w (1 - 1/K)."""
+    most = WEIGHT * (1 - 1 / scale.classes)
+    return tuple(smoothing for smoothing in smoothings if smoothing < 0.99 * most)
 
 
 def amount(recipe: Recipe) -> float:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from softprior import diagnostics
+from softprior.diagnostics.temperature import FEWEST_ERRORS
+from softprior.evidence import blocks
 from softprior.evidence.comparison import Comparison
-from softprior.evidence.results import Method, PerImage, Result, Rows
+from softprior.evidence.differences import Array
+from softprior.evidence.results import Method, Result
 from softprior.evidence.tables import Column
+from softprior.studies._shared.measurements import Measurements, Predicting
 from softprior.training import Recipe, Run
 from softprior.training.ensemble import ensemble
-from softprior.training.store import Part, Selection
+from softprior.training.run import Part, Selection
 
 OfPredictions: TypeAlias = Callable[[Tensor, Tensor], float]
 EPOCHS: dict[Selection, str] = {
@@ -27,6 +28,7 @@ EPOCHS: dict[Selection, str] = {
 }
 PARTS: dict[Part, str] = {
     "test": "test set",
+    "official": "official test set",
     "train": "training set, without augmentation",
     "validation": "validation set",
 }
@@ -41,6 +43,7 @@ class Score:
         scaled: after temperature scaling on the validation set.
         epoch: None is that of the comparison.
         each: where the score is a mean over images, the number of each image (n,).
+        gaps: where it is a calibration error, the bin of each image and its gap.
     """
 
     column: Column
@@ -49,15 +52,7 @@ class Score:
     scaled: bool = False
     epoch: Selection | None = None
     each: Callable[[Tensor, Tensor], Tensor] | None = None
-
-
-class Predicting(Protocol):
-    """A run, or what predicts as one."""
-
-    @property
-    def recipe(self) -> Recipe: ...
-
-    def predictions(self, part: Part, epoch: Selection | None = None) -> tuple[Tensor, Tensor]: ...
+    gaps: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,21 +85,22 @@ def on_label(logits: Tensor, labels: Tensor) -> float:
 _SCALED = "Scaled: after temperature scaling, fitted on the validation set."
 _BINS = "ECE: 20 equal-width bins."
 _NATS = "NLL in nats."
-_ACCURACY = Column(name="Accuracy", percent=True, better="high")
-_NLL = Column(name="NLL", digits=4, better="low", unit="nats", notes=(_NATS,))
-_ECE = Column(name="ECE", percent=True, better="low", notes=(_BINS,))
+# Margins: what we agreed on beforehand as too small to choose a method by.
+_ACCURACY = Column(name="Accuracy", percent=True, better="high", margin=0.005)
+_NLL = Column(name="NLL", digits=4, better="low", margin=0.02, unit="nats", notes=(_NATS,))
+_ECE = Column(name="ECE", percent=True, better="low", margin=0.01, notes=(_BINS,))
 
 ACCURACY = Score(_ACCURACY, diagnostics.accuracy, each=_correct)
 NLL = Score(_NLL, diagnostics.nll, each=_loss)
-ECE = Score(_ECE, diagnostics.ece)
+ECE = Score(_ECE, diagnostics.ece, gaps=diagnostics.calibration_gaps)
 SCALED_NLL = Score(
     replace(_NLL, name="NLL, scaled", notes=(_NATS, _SCALED)),
     diagnostics.nll,
     scaled=True,
     each=_loss,
 )
-SCALED_ECE = Score(
-    replace(_ECE, name="ECE, scaled", notes=(_BINS, _SCALED)), diagnostics.ece, scaled=True
+SCALED_ECE = replace(
+    ECE, column=replace(_ECE, name="ECE, scaled", notes=(_BINS, _SCALED)), scaled=True
 )
 VALIDATION_ACCURACY = Score(_ACCURACY, diagnostics.accuracy, part="validation")
 VALIDATION_NLL = Score(_NLL, diagnostics.nll, part="validation")
@@ -145,6 +141,7 @@ TEST: dict[str, Score] = {
     "scaled_nll": SCALED_NLL,
     "scaled_ece": SCALED_ECE,
 }
+OFFICIAL = {name: replace(score, part="official") for name, score in TEST.items()}
 TRAINING: dict[str, Score] = {
     "training_accuracy": TRAINING_ACCURACY,
     "uncertainty": UNCERTAINTY,
@@ -165,13 +162,38 @@ def compare(
         epoch: of the predictions; None is the one that each recipe selects.
     """
     runs = [run for of in groups.values() for run in of]
-    return Comparison(
-        results={
-            method: {run.recipe.seed: result(run, scores, epoch) for run in of}
-            for method, of in groups.items()
-        },
-        columns=columns_of(runs, scores, epoch),
+    measured = {method: [Measurements(run, epoch) for run in of] for method, of in groups.items()}
+    results = {
+        method: {one.run.recipe.seed: _result(one, scores) for one in of}
+        for method, of in measured.items()
+    }
+    columns = columns_of(runs, scores, epoch)
+    return Comparison(results, _with_doubts(columns, scores, measured))
+
+
+def _with_doubts(
+    columns: Mapping[str, Column],
+    scores: Mapping[str, Score],
+    measured: Mapping[Method, Sequence[Measurements]],
+) -> dict[str, Column]:
+    """Columns that use a fitted temperature say where it rests on too little."""
+    using = {
+        name
+        for name, score in scores.items()
+        if score.scaled or score.function is diagnostics.fit_temperature
+    }
+    doubtful = [m.label for m, of in measured.items() for one in of if using and one.doubtful]
+    if not doubtful:
+        return dict(columns)
+    runs = sum(map(len, measured.values()))
+    doubt = (
+        f"In {len(doubtful)} of {runs} runs ({', '.join(dict.fromkeys(doubtful))}) the temperature "
+        f"is at its bound or fitted on fewer than {FEWEST_ERRORS} errors, and says little."
     )
+    return {
+        name: replace(column, doubt=doubt) if name in using else column
+        for name, column in columns.items()
+    }
 
 
 def columns_of(
@@ -186,16 +208,28 @@ def columns_of(
 
 def result(run: Predicting, scores: Mapping[str, Score], epoch: Selection | None = None) -> Result:
     """The scores of one run."""
-    measured = _Measured(run, epoch)
-    return Result(
-        {name: score.function(*measured.of(score)) for name, score in scores.items()},
-        partial(_images, measured, scores),
-    )
+    return _result(Measurements(run, epoch), scores)
+
+
+def _result(measured: Measurements, scores: Mapping[str, Score]) -> Result:
+    values: dict[str, float] = {}
+    of_images: dict[str, Array] = {}
+    for name, score in scores.items():
+        logits, labels = measured.of(score.part, score.epoch, scaled=score.scaled)
+        values[name] = score.function(logits, labels)
+        if score.part not in ("test", "official"):
+            continue
+        if score.each is not None:
+            of_images[name] = blocks.of_mean(score.each(logits, labels).numpy())
+        elif score.gaps is not None:
+            at, gap = score.gaps(logits, labels)
+            of_images[name] = blocks.of_gaps(at.numpy(), gap.numpy())
+    return Result(values, of_images)
 
 
 def scaled(run: Predicting) -> tuple[Tensor, Tensor]:
     """Test logits divided by the temperature that suits the validation set best; labels."""
-    return _Measured(run, None).of(SCALED_NLL)
+    return Measurements(run, None).of("test", scaled=True)
 
 
 def about(runs: Iterable[Predicting], score: Score, epoch: Selection | None = None) -> str:
@@ -209,48 +243,3 @@ def selected(runs: Iterable[Predicting], epoch: Selection | None = None) -> str:
     if epoch is not None:
         return EPOCHS[epoch]
     return " or ".join(dict.fromkeys(EPOCHS[run.recipe.select] for run in runs))
-
-
-class _Measured:
-    """A run's predictions, each read once."""
-
-    def __init__(self, run: Predicting, epoch: Selection | None) -> None:
-        self.run, self.epoch = run, epoch
-        self._read: dict[tuple[Part, Selection | None], tuple[Tensor, Tensor]] = {}
-
-    def of(self, score: Score) -> tuple[Tensor, Tensor]:
-        """What the score is a function of."""
-        logits, labels = self._predictions(score.part, score.epoch or self.epoch)
-        return (logits / self.temperature if score.scaled else logits), labels
-
-    @cached_property
-    def temperature(self) -> float:
-        """Fitted on the validation set."""
-        return diagnostics.fit_temperature(*self._predictions("validation", self.epoch))
-
-    def _predictions(self, part: Part, epoch: Selection | None) -> tuple[Tensor, Tensor]:
-        if (part, epoch) not in self._read:
-            self._read[part, epoch] = self.run.predictions(part, epoch)
-        return self._read[part, epoch]
-
-
-def _images(measured: _Measured, scores: Mapping[str, Score]) -> PerImage:
-    """Of the scores on the test set."""
-    each: dict[str, NDArray[np.float64]] = {}
-    functions: dict[str, Callable[[Rows], float]] = {}
-    ids = np.arange(0)
-    for name, score in scores.items():
-        if score.part != "test":
-            continue
-        logits, labels = measured.of(score)
-        ids = np.arange(len(labels))
-        if score.each is not None:
-            each[name] = score.each(logits, labels).numpy()
-        else:
-            functions[name] = partial(_on_rows, score.function, logits, labels)
-    return PerImage(ids, each, functions)
-
-
-def _on_rows(function: OfPredictions, logits: Tensor, labels: Tensor, rows: Rows) -> float:
-    at = torch.from_numpy(rows)
-    return function(logits[at], labels[at])

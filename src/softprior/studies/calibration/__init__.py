@@ -165,29 +165,26 @@ def _claims(before: Stage, after: Stage) -> Iterable[Claim]:
     ce, ls = found.the(family="none"), found.the(family="uniform")
     regularised, specific = found.without(ce), found.where(specific=True)
 
-    def everywhere(
-        text: str, of: Comparison, ours: Sequence[Method], reference: Method, answers: bool
-    ) -> Claim:
+    def everywhere(text: str, of: Comparison, ours: Sequence[Method], reference: Method) -> Claim:
         gaps = {m.label: {c: of.gap(m, reference, c) for c in CONVENTIONS} for m in ours}
         column = of.columns[ECE]
-        questions = ("RQ4",) if answers else ()
-        return claim_everywhere(text, gaps, "lower", column, "conventions", questions)
+        return claim_everywhere(text, gaps, "lower", column, "conventions")
 
     for stage in (before, after):
         start = stage.name.capitalize()
         yield everywhere(
             f"{start} self-distillation and Beta smoothing are better calibrated than {ls.label} "
             "by every convention.",
-            *(stage.found, specific, ls, True),
+            *(stage.found, specific, ls),
         )
         yield everywhere(
             f"{start} every regulariser is better calibrated than {ce.label} by every convention.",
-            *(stage.found, regularised, ce, False),
+            *(stage.found, regularised, ce),
         )
     yield found.claim_gaps(
         "Temperature scaling on held-out data lowers the ECE (20 bins) of every method.",
         {
-            m.label: Difference.paired(after.found.values(m, ECE), found.values(m, ECE))
+            m.label: Difference.over_seeds(after.found.values(m, ECE), found.values(m, ECE))
             for m in found.methods
         },
         ECE,

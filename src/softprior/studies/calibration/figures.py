@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from softprior import diagnostics
 from softprior.evidence import Comparison, Difference, Figure, Method, Panel, Series, curves
-from softprior.evidence.statistics import Interval, t_interval
+from softprior.evidence.differences import Interval
+from softprior.evidence.statistics import t_interval
 from softprior.studies._shared.reliability import Predictions
 
 _POINTS = 50  # of a risk-coverage curve
@@ -74,7 +75,7 @@ def risk_figure(predictions: Predictions, reference: Method, about: str) -> Figu
         curve(
             m,
             [
-                Difference.paired(ours, theirs).interval
+                Difference.over_seeds(ours, theirs).interval
                 for ours, theirs in zip(of, risks[reference], strict=True)
             ],
         )

@@ -15,26 +15,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from softprior.evidence import Claim, Column, Comparison, Figure, Panel, Table, Verdict
+from softprior.evidence import Claim, Column, Comparison, Figure, Panel, Table
 from softprior.evidence import curves as draw_curves
-from softprior.evidence.statistics import Interval
-from softprior.evidence.tables import INTERVALS, notes
+from softprior.evidence.claims import claim
+from softprior.evidence.tables import notes
 from softprior.priors import TeacherPrior
 from softprior.studies._shared.recipes import Scale, base
 from softprior.studies.generations.measures import (
     ABOUT_TEACHERS,
-    About,
     Chains,
     Gain,
+    association,
     chains,
-    correlate,
     gains_figure,
 )
 from softprior.training import Recipe, Run, generations
 
 SEEDS = {"smoke": 2, "desk": 10, "paper": 10}
+FEW = 5  # generations, of which the first claim is: later ones change little
 GENERATIONS = {"smoke": 3, "desk": 10, "paper": 10}
-FEWEST = 5  # seeds: with fewer, an interval by resampling decides nothing
 
 
 def chain(scale: Scale, seed: int) -> list[Recipe]:
@@ -61,7 +60,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
         note="These probabilities teach the next generation.",
     )
     yield _ensembles(found)
-    yield _correlations(found)
+    yield _associations(found)
     yield _curves(found)
     yield gains_figure(found)
 
@@ -73,21 +72,29 @@ def _claims(found: Chains) -> Iterable[Claim]:
 
     def change(text: str, of: Comparison, score: str, rising: bool) -> Claim:
         gap = {"difference": of.gap(last, first, score)}
-        return of.claim_gaps(text, gap, score, "higher" if rising else "lower", ("RQ1",))
+        return of.claim_gaps(text, gap, score, "higher" if rising else "lower")
 
+    students = found.generations[1:FEW]
+    weights = {**dict.fromkeys(students, 1 / len(students)), first: -1.0}
+    yield found.alone.claim_gaps(
+        f"Generations 2 to {len(students) + 1} are on average more accurate than generation 1.",
+        {"difference": found.alone.contrast(weights, "accuracy")},
+        "accuracy",
+        "higher",
+        ("RQ1",),
+    )
     yield change(f"Test accuracy rises {rises}", found.alone, "accuracy", True)
     yield change(f"Test NLL falls {rises}", found.alone, "nll", False)
     yield change(f"Predictive uncertainty rises {rises}", found.training, "uncertainty", True)
     yield change(f"Confidence diversity rises {rises}", found.training, "diversity", True)
-    about: About
-    for about in ("uncertainty", "diversity"):
-        yield associated(
-            f"A student's gain in accuracy since generation 1 grows with the {about} of its "
-            "teacher's probabilities.",
-            correlate(found, about, "since generation 1"),
-            seeds=len(found.alone.seeds),
-            students=n - 1,
-        )
+    yield claim(
+        "A student's gain in accuracy since generation 1 grows with the diversity of its teacher's "
+        "predictions.",
+        {"slope": association(found, "diversity", "since generation 1")},
+        "higher",
+        Column(name="Slope", percent=True, unit="points per nat"),
+        ("RQ1",),
+    )
     ours = found.ensembles[-1]
     both = found.together.and_also(found.alone.results)
     yield both.claim_gaps(
@@ -95,32 +102,6 @@ def _claims(found: Chains) -> Iterable[Claim]:
         {f"against generation {m.label}": both.gap(ours, m, "accuracy") for m in (first, last)},
         "accuracy",
         "higher",
-    )
-
-
-def associated(text: str, rho: Interval, *, seeds: int, students: int) -> Claim:
-    """A claim that a correlation is positive, decided by its interval.
-
-    "Cannot tell" where the interval includes zero, and with fewer than five seeds: these have too
-    few different resamples for a meaningful interval.
-    """
-    verdict = Verdict("cannot tell")
-    if rho.low > 0 and seeds >= FEWEST:
-        verdict = Verdict("holds")
-    elif rho.high < 0 and seeds >= FEWEST:
-        verdict = Verdict("does not hold")
-    value, low, high = (f"{v:+.2f}".replace("-", "−") for v in rho)
-    interval = f" [{low}, {high}]" if rho.low == rho.low else ""  # NaN: one seed
-    sample = f"seeds: {seeds}, with {students} students each; 95 % interval by resampling seeds"
-    if seeds < FEWEST:
-        sample += f"; fewer than {FEWEST} seeds decide nothing"
-    brief = f"Spearman's ρ {value}{interval}"
-    return Claim(
-        text=text,
-        verdict=verdict,
-        evidence=f"{brief} ({sample})",
-        brief=brief,
-        answers=("RQ1",),
     )
 
 
@@ -134,8 +115,8 @@ def _ensembles(found: Chains) -> Table:
         title="The generations as an ensemble",
         caption="An ensemble predicts the mean of the probabilities of generations 1 to k. Its "
         "scores (mean ± standard deviation over seeds), and their paired difference to generation "
-        f"k alone with its 95 % t interval. {found.together.about} "
-        f"{notes(list(columns.values()))} {INTERVALS}",
+        f"k alone with its 95 % interval. {found.together.about} "
+        f"{notes(list(columns.values()))} {both.covered}",
         columns=(
             Column(name="Generations"),
             *columns.values(),
@@ -152,30 +133,26 @@ def _ensembles(found: Chains) -> Table:
     )
 
 
-def _correlations(found: Chains) -> Table:
-    kinds: list[tuple[str, Gain, bool]] = [
-        ("since generation 1", "since generation 1", False),
-        ("since generation 1, minus the generation's mean", "since generation 1", True),
-        ("over the teacher", "over the teacher", False),
-    ]
+def _associations(found: Chains) -> Table:
+    gains: tuple[Gain, ...] = ("since generation 1", "over the teacher")
     return Table(
-        key="correlations",
-        title="What the gains in accuracy correlate with",
-        caption="Spearman's correlation of a student's gain in test accuracy with its teacher's "
-        f"predictions on the training set: {len(found.alone.seeds)} seeds with "
-        f"{len(found.generations) - 1} students each. From and To: 95 % interval from resampling "
-        "whole seeds (2,000 times), none for one seed; with few seeds it is too narrow. Numbers "
-        "that rise over the generations all correlate with one another; minus the generation's "
-        "mean, a student is compared only with students of the same generation. The gain over the "
-        "teacher is large where the teacher is bad by chance.",
+        key="associations",
+        title="What the gains in accuracy go with",
+        caption="How much more a student gains in test accuracy for each nat (of the variance, for "
+        "each unit) more in its teacher's predictions on the training set: slope with its 95 % "
+        f"interval, {len(found.alone.seeds)} seeds with {len(found.generations) - 1} students "
+        "each. Numbers that rise over the generations all go with one another; so the mean of "
+        "each generation, and of each chain, is subtracted first. The interval leaves out whole "
+        "seeds in turn (jackknife). The gain over the teacher is large where the teacher is bad "
+        "by chance.",
         columns=(
             Column(name="Gain"),
             Column(name="Teacher's"),
-            *(Column(name=name) for name in ("Correlation", "From", "To")),
+            Column(name="Slope", percent=True),
         ),
         rows=[
-            (name, about, *correlate(found, about, since, detrended=detrended))
-            for name, since, detrended in kinds
+            (since, about, association(found, about, since))
+            for since in gains
             for about in ABOUT_TEACHERS
         ],
     )

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from statistics import fmean
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from softprior.evidence.comparison import Comparison
+from softprior.evidence.differences import Difference
 from softprior.evidence.figure import Figure
 from softprior.evidence.palette import COLOURS, MUTED
 from softprior.evidence.results import Method
-from softprior.evidence.statistics import Interval, correlation
+from softprior.evidence.statistics import slope
 from softprior.studies._shared.scores import (
     DIVERSITY,
     TEST,
@@ -89,21 +89,13 @@ def gains(found: Chains, since: Gain = "since generation 1") -> list[list[float]
     return [[a - row[0] for a in row[1:]] for row in accuracies]
 
 
-def correlate(found: Chains, about: About, since: Gain, *, detrended: bool = False) -> Interval:
-    """Spearman's, of the students' gains with their teachers' predictions; seeds are resampled.
+def association(found: Chains, about: About, since: Gain) -> Difference:
+    """How much more a student gains the more there is in its teacher's predictions.
 
-    Whatever rises over the generations correlates with all else that does. ``detrended`` takes
-    each generation's mean over the seeds away first: what is left is a difference between
-    chains, of the same generation.
+    In accuracy per nat (of the variance: per unit), beyond what all chains have in common in a
+    generation, and all generations in a chain: see :func:`.slope`.
     """
-    x, y = teachers(found, about), gains(found, since)
-    return correlation(centred(x), centred(y)) if detrended else correlation(x, y)
-
-
-def centred(rows: Sequence[Sequence[float]]) -> list[list[float]]:
-    """Each column less its mean."""
-    means = [fmean(column) for column in zip(*rows, strict=True)]
-    return [[v - m for v, m in zip(row, means, strict=True)] for row in rows]
+    return slope(teachers(found, about), gains(found, since))
 
 
 def _by_seed(rows: Sequence[Sequence[float]]) -> list[list[float]]:

@@ -13,8 +13,8 @@ from torch.distributions import Dirichlet
 from softprior import soft_labels
 from softprior.evidence import Figure, Series, curves
 from softprior.evidence import Panel as CurvePanel
+from softprior.evidence.differences import Interval
 from softprior.evidence.palette import COLOURS, INK, MUTED, PAPER
-from softprior.evidence.statistics import Interval
 from softprior.matching import teacher_temperature, uniform_smoothing
 from softprior.priors import BetaPrior, Prior, TeacherPrior, UniformPrior
 from softprior.studies._shared import recipes as shared

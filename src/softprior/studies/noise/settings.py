@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from softprior.evidence import Cell, Column, Comparison, Method, Table
 from softprior.evidence.comparison import LEVELS, PAIRED, sentences
-from softprior.evidence.tables import INTERVALS, notes
+from softprior.evidence.tables import notes
 
 Kind: TypeAlias = Literal["symmetric", "pair"]
 Setting: TypeAlias = tuple[Kind, float]  # kind and share of the noise
@@ -67,7 +67,8 @@ def across(
         for method in found.where(noise=setting):
             if not (differences and method == reference(found, setting)):
                 rows.setdefault(method.label, []).append(cell(method))
-    how, more = (PAIRED, INTERVALS) if differences else (LEVELS, "")
+    alone = found.only(found.methods, [score])
+    how, more = (PAIRED, alone.covered) if differences else (LEVELS, "")
     return Table(
         key=key,
         title=title,

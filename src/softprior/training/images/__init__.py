@@ -19,7 +19,7 @@ from softprior.training.images.noise import Kind, noisy
 from softprior.training.images.own import FOLDER, OwnData
 from softprior.training.images.source import Source
 from softprior.training.images.splits import generator, stratified
-from softprior.training.images.subset import Subset, parse, take
+from softprior.training.images.subset import Subset, drawn, parse, take, without_copies
 
 __all__ = [
     "NAMES",
@@ -29,9 +29,11 @@ __all__ = [
     "Subset",
     "check",
     "classes",
+    "drawn",
     "fingerprint",
     "generator",
     "load",
+    "notes",
     "parse",
     "stratified",
 ]
@@ -49,7 +51,8 @@ class Dataset(NamedTuple):
     """Three parts that share no sample; the first two are drawn from the official training part.
 
     Label noise is in both of them, as held-out samples come from the same source; the test part
-    is clean.
+    is clean. That of a subset is the official one of its classes and then all images of them that
+    the subset leaves out: ``official`` says how many come before these.
     """
 
     train: Images
@@ -59,6 +62,12 @@ class Dataset(NamedTuple):
     mean: Tensor  # float32 (C,), of the training pixels in 0..255
     std: Tensor
     description: str  # one line for the user: what was loaded
+    official: int
+
+    @property
+    def told(self) -> str:
+        """The same line."""
+        return self.description
 
 
 def described() -> dict[str, str]:
@@ -74,10 +83,27 @@ def classes(
     return _source(name_or_path, subset, cache).classes
 
 
+def notes(path: str | Path) -> tuple[str, ...]:
+    """What of a path is left out or made otherwise, a line each; none for a name."""
+    return () if str(path) in NAMES else _source(path, None, None).notes
+
+
+def class_counts(name_or_path: str | Path, subset: str | None = None) -> tuple[int, ...]:
+    """Training images of each class, validation included; no image is read."""
+    source = _source(name_or_path, subset, None)
+    return tuple(source.train.labels.bincount(minlength=len(source.classes)).tolist())
+
+
+def check_split(name_or_path: str | Path, subset: str | None, validation: float) -> None:
+    """Raise ValueError where a subset, or validation, wants more than there is of a class."""
+    source = _source(name_or_path, subset, None)
+    _, kept = stratified(source.train.labels, validation, generator("validation"))
+    _no_class_lost(source, kept)
+
+
 def smallest_class(name_or_path: str | Path, subset: str | None = None) -> int:
     """How many training images the smallest class has, validation included; no image is read."""
-    source = _source(name_or_path, subset, None)
-    return int(source.train.labels.bincount(minlength=len(source.classes)).min())
+    return min(class_counts(name_or_path, subset))
 
 
 def _source(name_or_path: str | Path, subset: str | None, cache: Path | None) -> Source:
@@ -109,7 +135,7 @@ def load(
         seed: of the validation part and of label noise, and of nothing else.
         validation: fraction of the training part held out, stratified by the true labels.
         resolution: resize the centre square of every image to this many pixels.
-        subset: such as ``classes=20,per_class=200``: see :mod:`.subset`.
+        subset: such as ``classes=20,per_class=200,seed=0``: see :mod:`.subset`.
         label_noise: share of wrong labels in training and validation.
         noise_kind: "symmetric" or "pair".
         cache: folder for downloads; by default the Hub's own.
@@ -118,8 +144,11 @@ def load(
     checks.number("validation", validation, 0, 0.9, open_low=True)
     if resolution is not None and (type(resolution) is not int or resolution < 1):
         raise ValueError(f"resolution must be an integer ≥ 1, got {resolution!r}")
-    source = _source(name_or_path, subset, cache)
+    source, copies = _source(name_or_path, subset, cache), 0
+    if subset is not None:
+        source, copies = without_copies(source)
     train, test = source.train, source.test
+    official = len(test.labels) if source.official is None else source.official
     classes = len(source.classes)
     # Over the whole training part: a sample's label does not depend on who holds it.
     labels = noisy(train.labels, classes, label_noise, noise_kind, generator("noise", seed))
@@ -137,9 +166,16 @@ def load(
     pixels, where, converted = decoded(jobs, resolution, progress)
     parts = torch.split(pixels, [len(kept), len(held), len(test.labels)])
     mean, std = mean_and_std(parts[0])
-    notes = [*source.notes, converted]
+    said = [*source.notes, converted]
+    if official < len(test.labels):
+        said.append(
+            f"tested on {official:,} official test images and {len(test.labels) - official:,} that "
+            "the subset leaves out"
+        )
+    if copies:
+        said.append(f"{copies:,} test images are training images, byte for byte: they are left out")
     if label_noise:
-        notes.append(f"{noise_kind} noise on {label_noise:.4g} of training and validation labels")
+        said.append(f"{noise_kind} noise on {label_noise:.4g} of training and validation labels")
     return Dataset(
         Images(parts[0], labels[kept], train.labels[kept]),
         Images(parts[1], labels[held], train.labels[held]),
@@ -147,7 +183,8 @@ def load(
         source.classes,
         mean,
         std,
-        _describe(name_or_path, source, parts, where, notes),
+        _describe(name_or_path, source, parts, where, said),
+        official,
     )
 
 

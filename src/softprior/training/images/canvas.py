@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
-from softprior.training.images import mapped, memory
+from softprior import memory
+from softprior.training.images import mapped
+
+
+class Decoded(NamedTuple):
+    """One image, and what it was before."""
+
+    mode: str  # as stored
+    area: int  # likewise, in pixels
+    pixels: Any  # uint8 array (H, W) or (H, W, 3)
+    remarks: tuple[str, ...] = ()  # what else was done to it
 
 
 class Canvas:
@@ -21,9 +31,11 @@ class Canvas:
         self.place = ""  # where the pixels are, for the user
         self.first = ""
         self.modes: dict[str, tuple[int, str]] = {}  # how many, and where the first
+        self.remarks: dict[str, tuple[int, str]] = {}  # likewise
 
-    def put(self, place: int, pixels: Any, mode: str, where: Callable[[], str]) -> None:
+    def put(self, place: int, image: Decoded, where: Callable[[], str]) -> None:
         """Write one image; ``where`` names its file and row if there is something to say."""
+        pixels = image.pixels
         if pixels.ndim == 2:
             pixels = pixels[:, :, None]
         if self.pixels is None:
@@ -41,18 +53,25 @@ class Canvas:
             self.pixels = self._blank(*pixels.shape)
             self.pixels[:] = grey
         self.pixels[place] = pixels
-        count, first = self.modes.get(mode) or (0, where())
-        self.modes[mode] = (count + 1, first)
+        for counts, keys in ((self.modes, (image.mode,)), (self.remarks, image.remarks)):
+            for key in keys:
+                count, first = counts.get(key) or (0, where())
+                counts[key] = (count + 1, first)
 
     def remark(self) -> str:
-        """How many images were converted, by the mode they were stored in."""
+        """How many were converted, by the mode they were stored in, and what else was done."""
         own, name = ("RGB", "RGB") if self.pixels.shape[3] == 3 else ("L", "grey")
         said = [
             f"{count:,} of mode {mode} (the first: {first})"
             for mode, (count, first) in self.modes.items()
             if mode != own
         ]
-        return f"made {name}: {', '.join(said)}" if said else ""
+        lines = [f"made {name}: {', '.join(said)}"] if said else []
+        lines += [
+            f"{remark}: {count:,} (the first: {first})"
+            for remark, (count, first) in self.remarks.items()
+        ]
+        return "; ".join(lines)
 
     def _blank(self, height: int, width: int, channels: int) -> Any:
         import numpy as np

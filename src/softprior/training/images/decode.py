@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from softprior.training.images.canvas import Canvas
+from softprior.training.images import picture
+from softprior.training.images.canvas import Canvas, Decoded
 from softprior.training.images.source import Part
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 # Raised whenever equal data give other pixels or another order: the fingerprint then changes, too.
 VERSION = 1
@@ -30,10 +27,9 @@ CHUNK = 128  # images between two reports of progress
 # around it decides, and threads that hand the lock to and fro take longer than one alone.
 WORTH_THREADS = 128 * 128
 
-# Mode of an image as stored: the mode it is read as. Others (16 bits a channel) would lose values.
-MODES = {"1": "L", "L": "L", "LA": "L"} | dict.fromkeys(
-    ("RGB", "RGBA", "RGBX", "P", "PA", "CMYK", "YCbCr", "LAB", "HSV"), "RGB"
-)
+# What a remark counts.
+FRAMES = "first frames alone of"
+TURNED = "turned as their EXIF says"
 
 
 class Job(NamedTuple):
@@ -42,12 +38,6 @@ class Job(NamedTuple):
     part: Part
     rows: list[int]
     places: list[int]
-
-
-class _Image(NamedTuple):
-    mode: str  # as stored
-    area: int  # likewise, in pixels
-    pixels: Any  # uint8 array (H, W) or (H, W, 3)
 
 
 def decoded(
@@ -70,13 +60,15 @@ def decoded(
     total = sum(len(job.rows) for job in jobs)
     canvas = Canvas(total)
     done = 0
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool, warnings.catch_warnings():
+        # What matters of its remarks is said here, with the file.
+        warnings.filterwarnings("ignore", module="PIL")
         for job in jobs:
             contents = zip(job.rows, job.places, job.part.read(job.rows), strict=True)
             while chunk := list(islice(contents, CHUNK)):
                 images = _images(job.part, chunk, resolution, pool)
                 for (row, place, _), image in zip(chunk, images, strict=True):
-                    canvas.put(place, image.pixels, image.mode, partial(job.part.where, row))
+                    canvas.put(place, image, partial(job.part.where, row))
                 done += len(chunk)
                 if progress:
                     progress(done, total)
@@ -85,10 +77,10 @@ def decoded(
 
 def _images(
     part: Part, chunk: list[tuple[int, int, Any]], resolution: int | None, pool: ThreadPoolExecutor
-) -> Iterator[_Image]:
+) -> Iterator[Decoded]:
     """Each image, in order."""
 
-    def one(item: tuple[int, int, Any]) -> _Image:
+    def one(item: tuple[int, int, Any]) -> Decoded:
         row, _, content = item
         try:
             return _image(content, resolution)
@@ -104,31 +96,18 @@ def _images(
     yield from (pool.map if first.area >= WORTH_THREADS else map)(one, chunk[1:])
 
 
-def _image(content: Any, resolution: int | None) -> _Image:
+def _image(content: Any, resolution: int | None) -> Decoded:
     import numpy as np
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
-    if isinstance(content, np.ndarray):
-        opened = Image.fromarray(content)
-    else:
-        try:
-            opened = Image.open(content if isinstance(content, Path) else io.BytesIO(content))
-        except UnidentifiedImageError:  # its own message shows an address in memory
-            raise ValueError("not a kind of image that Pillow knows") from None
-    with opened as image:
-        mode, area = image.mode, image.width * image.height
-        image = grey_or_rgb(image)
+    own = isinstance(content, np.ndarray)
+    with Image.fromarray(content) if own else picture.opened(content) as image:
+        mode, area = picture.stored_mode(image), image.width * image.height
+        remarks = [FRAMES] if picture.has_frames(image) else []
+        seen = picture.upright(image)
+        if seen is not image:
+            remarks.append(TURNED)
+        seen = picture.grey_or_rgb(seen)
         if resolution is not None:
-            image = ImageOps.fit(image, (resolution, resolution), Image.Resampling.BICUBIC)
-        shape = (image.height, image.width, *((3,) if image.mode == "RGB" else ()))
-        return _Image(mode, area, np.frombuffer(image.tobytes(), np.uint8).reshape(shape))
-
-
-def grey_or_rgb(image: Image.Image) -> Image.Image:
-    """An opened image in mode L or RGB, whichever keeps its colours."""
-    mode = image.mode
-    if mode not in MODES:
-        raise ValueError(f"its mode is {mode}, wanted 8 bits a channel")
-    if mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # straight to RGB would warn
-    return image if image.mode == MODES[mode] else image.convert(MODES[mode])
+            seen = ImageOps.fit(seen, (resolution, resolution), Image.Resampling.BICUBIC)
+        return Decoded(mode, area, picture.array(seen), tuple(remarks))

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from softprior.training.images.memory import MIB
+from softprior.memory import MIB
 
 CHUNK_BYTES = 4 * MIB  # so that a chunk of large photographs takes no more memory than of small
 

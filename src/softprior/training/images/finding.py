@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 from softprior import checks
-from softprior.training.images import digits, folder, hub, parquet
+from softprior.training.images import digits, folder, hub, names, parquet, parquet_files
 from softprior.training.images.source import Source
 
 NAMES = ("digits", *hub.REPOSITORIES)
@@ -34,12 +34,32 @@ def find(name: str, cache: Path | None) -> Source:
         return hub.read(name, cache)
     path = Path(name).expanduser()
     source: Source = reader(path).read(path)
+    if source.drawn and (beside := _test_parts_beside(path.absolute())):
+        note = f"not used: {', '.join(beside)} beside it; pass {path.absolute().parent} for both"
+        source = source._replace(notes=(*source.notes, note))
     return source
+
+
+def _test_parts_beside(path: Path) -> list[str]:
+    """What is called as the test part of which this is the training part."""
+    part, rest = names.part_within(path.stem)
+    if part != "train":
+        return []
+    return sorted(
+        other.name
+        for other in path.parent.iterdir()
+        if names.part_within(other.stem) in (("test", rest), ("validation", rest))
+        and (other.is_dir() if path.is_dir() else parquet_files.is_parquet(other.name))
+    )
 
 
 def reader(path: Path) -> ModuleType:
     """The module that reads a path: :mod:`.parquet` or :mod:`.folder`."""
-    if parquet.files(path):
+    if not path.is_dir() and not path.is_file():  # opening a pipe would wait for ever
+        raise ValueError(
+            f"{path}: a pipe or a device, wanted a folder or a Parquet file; write the data to one"
+        )
+    if parquet_files.any_below(path):
         return parquet
     if path.is_file():
         raise ValueError(checks.unknown("kind of file", path.suffix, [".parquet"]) + f": {path}")

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-FORMAT = 1  # of the entries, and of what a fingerprint is taken of
+FORMAT = 1  # of what a fingerprint is taken of
+ENTRY = 2  # of the entries; raised, too, whenever a reader finds other images under a path
 
 # Time stamps of files move in steps of up to 10 ms: within one, a second change does not show.
 STEP_NS = 20_000_000
@@ -95,7 +96,7 @@ class Entry:
 
     def _conditions(self) -> dict[str, Any]:
         return {
-            "format": FORMAT,
+            "format": ENTRY,
             "path": str(self.path),
             "versions": self.versions,
             "signature": self.signature.digest,

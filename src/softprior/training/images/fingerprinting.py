@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-from softprior.training.images import decode, digits, fingerprint_cache, hub
+from softprior.training.images import decode, digits, fingerprint_cache, hub, picture
 from softprior.training.images.encoding import chunks, encoded
 from softprior.training.images.finding import check, reader
 from softprior.training.images.source import Part, Source
@@ -84,9 +84,9 @@ def of_source(source: Source, versions: dict[str, int], progress: Progress | Non
     done = 0
     for part in (source.train, source.test):
         digest.update(part.labels.numpy().astype("<i8").tobytes())
-        for hashed in _hashed(part):
-            digest.update(b"".join(hashed))
-            done += len(hashed)
+        for chunk in hashed(part):
+            digest.update(b"".join(chunk))
+            done += len(chunk)
             if progress:
                 progress(done, sum(sizes))
     return digest.hexdigest()[:32]
@@ -100,7 +100,7 @@ def _suffix(reads: ModuleType) -> str:
     )
 
 
-def _hashed(part: Part) -> Iterator[list[bytes]]:
+def hashed(part: Part) -> Iterator[list[bytes]]:
     """SHA-256 of every encoded image, in order, a chunk at a time.
 
     Threads help: reading a file and hashing an image let go of the interpreter's lock.
@@ -125,7 +125,10 @@ def _digest(part: Part, row: int, content: Any) -> bytes:
     if isinstance(content, Digest):
         return content.sha256
     try:
-        return hashlib.sha256(encoded(content)).digest()
+        data = encoded(content)
+        # The picture that is seen is what trains: one that is turned is another since EXIF counts.
+        turned = isinstance(content, bytes | Path) and picture.is_turned(data)
+        return hashlib.sha256(b"turned" * turned + data).digest()
     except OSError as error:
         raise ValueError(
             f"{part.where(row)}: the image cannot be read ({error.strerror or error}); replace it "

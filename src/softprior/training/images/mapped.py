@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from softprior.training.images.memory import MIB
+from softprior.memory import MIB
 
 WHAT_TO_DO = "lower --resolution or take a --subset"
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from softprior.training import files
 from softprior.training.images import own_kinds, parquet, parquet_writer
 from softprior.training.images.fingerprinting import Digest, of_source, versions
 from softprior.training.images.own_part import OwnPart
-from softprior.training.images.source import Part, source
+from softprior.training.images.source import Part, numbered, source
 
 FOLDER = ".data"  # in a store: what was written of data sets from memory
 
@@ -39,7 +40,7 @@ class OwnData:
         classes: Sequence[str] | None = None,
         name: str = "own data",
     ) -> OwnData:
-        """Take a data set as it is; images are uint8, labels are integers from 0.
+        """Take a data set as it is; images are uint8, labels are integers (best from 0 on).
 
         * ``(images, labels)``: NumPy arrays (n, H, W) or (n, H, W, C), or torch tensors (n, H, W)
           or (n, C, H, W), with C 1 or 3;
@@ -61,8 +62,15 @@ class OwnData:
         train = own_kinds.read(given, f"{name}, train")
         tested = None if held is None else own_kinds.read(held, f"{name}, test")
         names = _names(train, tested, classes, name)
-        found = source(train.part, tested and tested.part, names, name, [])
-        return cls(name, train, tested, found.classes)
+        source(train.part, tested and tested.part, names, name, [])  # checks them
+        if names is None:
+            notes: list[str] = []
+            first, second, names = numbered(train.part, tested and tested.part, notes)
+            train = train._replace(part=first)
+            tested = tested and second and tested._replace(part=second)
+            for note in notes:
+                warnings.warn(f"{name}: {note}", stacklevel=2)
+        return cls(name, train, tested, names)
 
     @cached_property
     def fingerprint(self) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from softprior.training.images import own_arrays
-from softprior.training.images.decode import grey_or_rgb
+from softprior.training.images import own_arrays, picture
 from softprior.training.images.encoding import encoded
 from softprior.training.images.own_part import OwnPart
 from softprior.training.images.source import Part
@@ -54,6 +53,6 @@ def _pixels(image: Any, where: str) -> Any:
     import numpy as np
 
     try:
-        return np.asarray(grey_or_rgb(image))
+        return np.asarray(picture.grey_or_rgb(picture.upright(image)))
     except ValueError as error:
         raise ValueError(f"{where}: the image cannot be used ({error})") from error

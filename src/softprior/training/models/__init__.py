@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import torch
@@ -14,6 +15,8 @@ from softprior import checks, discovery, own
 from softprior.component import Component
 from softprior.training.models import timm
 
+# Pixels: whatever is as large goes through every network of this package, and of timm.
+SMALLEST, SMALLEST_OF_TIMM = 32, 224
 # (channels, height, width) and number of classes → network from inputs to logits
 Builder: TypeAlias = Callable[[tuple[int, int, int], int], nn.Module]
 
@@ -106,8 +109,13 @@ def build(
             return _build_own(network, shape, num_classes)
         check(network)
         if network.startswith(timm.PREFIX):
-            return timm.build(network, shape, num_classes)
-        return found()[network](shape, num_classes)
+            make: Builder = partial(timm.build, network)
+            smallest = SMALLEST_OF_TIMM
+        else:
+            make, smallest = found()[network], SMALLEST
+        if min(shape[1:]) >= smallest:
+            return make(shape, num_classes)
+        return _build_for_small(make, network, shape, num_classes)
 
 
 def _build_own(network: OwnNetwork, shape: tuple[int, int, int], num_classes: int) -> nn.Module:
@@ -127,6 +135,24 @@ def _build_own(network: OwnNetwork, shape: tuple[int, int, int], num_classes: in
         raise TypeError(f"network {network.name} must return a torch.nn.Module, got {made!r}")
     _try(made, network.name, shape, num_classes)
     return made
+
+
+@torch.no_grad()
+def _build_for_small(
+    make: Builder, name: str, shape: tuple[int, int, int], num_classes: int
+) -> nn.Module:
+    """Raise where nothing is left of images after a network has halved them several times."""
+    try:
+        made = make(shape, num_classes)
+        made.eval()
+        made(torch.zeros(2, *shape))
+    except (RuntimeError, ValueError, AssertionError, ArithmeticError) as error:
+        _, height, width = shape
+        raise ValueError(
+            f"images of {height} × {width} pixels are too small for network {name}: take a larger "
+            "resolution, or another network, such as mlp"
+        ) from error
+    return made.train()
 
 
 @torch.no_grad()

@@ -12,6 +12,11 @@ def convnet(shape: tuple[int, int, int], num_classes: int) -> nn.Module:
     21482
     """
     channels, height, width = shape
+    if min(height, width) < 4:
+        raise ValueError(
+            f"images of {height} × {width} pixels are too small for network convnet, which halves "
+            "them twice: take a larger resolution, or another network, such as mlp"
+        )
     return nn.Sequential(
         nn.Conv2d(channels, 32, 3, padding=1, bias=False),
         nn.BatchNorm2d(32),

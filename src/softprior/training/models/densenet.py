@@ -38,7 +38,8 @@ class DenseNet(nn.Sequential):
         super().__init__()
         width = 2 * growth
         # A layer begins with batch norm and ReLU itself: a small image needs none before it.
-        small = max(size) <= SMALL
+        # So does one that is small in one direction alone: two halvings follow.
+        small = max(size) <= SMALL or min(size) < 16
         conv = nn.Conv2d(channels, width, 3, padding=1, bias=False)
         self.stem = conv if small else stem(channels, width, small=False)
         for i in range(3):

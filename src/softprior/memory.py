@@ -1,4 +1,4 @@
-"""How much memory a data set may take."""
+"""How much memory a data set or a file of predictions may take."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import torch
 
 MIB = 2**20
+SMALL = 64 * MIB  # so little is never refused
 
 
 def available() -> int | None:
@@ -35,3 +36,18 @@ def fits(size: int, device: torch.device | None = None) -> bool:
         return True
     free = available()
     return free is None or size <= free / 2
+
+
+def check(what: str, size: int, remedy: str) -> None:
+    """Refuse what a file states to be larger than half of the memory, before it is read.
+
+    A file can state any size, and a small one can unpack to more than any machine has.
+
+    Raises:
+        ValueError: with the size that is stated.
+    """
+    if size > SMALL and not fits(size):
+        raise ValueError(
+            f"{what} would take {size / MIB:,.0f} MiB as the file states, more than half of the "
+            f"memory available; {remedy}"
+        )
