@@ -42,7 +42,7 @@ def main() -> None:
     given = parser.parse_args()
 
     def base(precision: Literal["fp32", "bf16"], seed: int) -> Recipe:
-        scale = Scale(name="desk", seeds=1, dataset=given.dataset, model=given.model)
+        scale = Scale(name="desk", seeds=range(1), dataset=given.dataset, model=given.model)
         recipe = recipes.base(scale, seed)
         return replace(recipe, precision=precision, subset=given.subset or recipe.subset)
 

@@ -51,7 +51,7 @@ def data() -> OwnData:
 
 def recipes(scale: Scale) -> Iterator[Recipe]:
     """The runs: three priors for each seed, and all else alike."""
-    for seed in range(scale.seeds):
+    for seed in scale.seeds:
         for prior in (BoldPrior(), softprior.UniformPrior(), softprior.BetaPrior()):
             yield Recipe(dataset=data(), model=network, prior=prior, epochs=8, seed=seed)
 
@@ -66,5 +66,8 @@ def show(runs: Sequence[Run]) -> Iterator[Claim | Table]:
 
 
 if __name__ == "__main__":
-    print("run:", softprior.fit(next(recipes(Scale(name="desk", seeds=1))), "results/runs").path)
+    print(
+        "run:",
+        softprior.fit(next(recipes(Scale(name="desk", seeds=range(1)))), "results/runs").path,
+    )
     print("report:", softprior.run_study(sys.modules[__name__]))

@@ -357,7 +357,7 @@ def test_print_config_is_a_config(tmp_path: Path, capsys: pytest.CaptureFixture[
         ("fot", r"unknown command 'fot': did you mean 'fit'\?"),
         ("study smoothin", r"unknown study 'smoothin': did you mean 'smoothing'\?"),
         ("study smoothing --sede 3", r"unknown option '--sede': did you mean '--seeds'"),
-        ("study smoothing --seeds 0", r"--seeds must be at least 1, got 0"),
+        ("study smoothing --seeds 0", r"--seeds wants a number of seeds.*, got 0"),
         ("study smoothing --workers 0", r"workers must be at least 1, got 0"),
         ("study smoothing --scale dsk", r"--scale wants one of smoke, desk, paper, got dsk$"),
         ("fit --epohs 3", r"unknown option '--epohs': did you mean '--epochs'\?"),

@@ -517,7 +517,8 @@ def test_events_of_a_run_that_was_killed_are_those_of_its_history(tmp_path: Path
     folder = tmp_path / "tensorboard" / recipe.digest
     assert len(list(folder.iterdir())) == 2  # one file before, one after
     events = EventAccumulator(str(folder)).Reload()
-    tags = ["images_per_second", "learning_rate", "loss", "validation_accuracy", "validation_nll"]
+    tags = ["images_per_second", "learning_rate", "loss", "smoothing"]
+    tags += ["validation_accuracy", "validation_nll"]
     assert sorted(events.Tags()["scalars"]) == tags
     for tag in tags:
         scalars = events.Scalars(tag)

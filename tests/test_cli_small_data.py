@@ -47,7 +47,9 @@ def small(once: Callable[[str, Callable[[Path], None]], Path]) -> Callable[[int,
 def test_every_study_at_every_scale_has_recipes_for_what_there_is(
     name: str, scale: str, classes: int, each: int, small: Callable[[int, int], Path]
 ) -> None:
-    asked = with_data(Scale(name=scale, seeds=1, dataset=str(small(classes, each)), model="mlp"))  # type: ignore[arg-type]
+    asked = with_data(
+        Scale(name=scale, seeds=range(1), dataset=str(small(classes, each)), model="mlp")
+    )  # type: ignore[arg-type]
     for recipe in recipes_of(name, studies.found()[name], asked):
         part = images.parse(recipe.subset) if recipe.subset else images.Subset()
         assert (part.classes or 0) <= classes
@@ -77,7 +79,7 @@ COUNTS = st.lists(st.integers(1, 500), min_size=2, max_size=30)
 def test_a_part_is_never_more_than_there_is_nor_than_the_scale_takes(
     counts: list[int], name: str
 ) -> None:
-    scale = Scale(name=name, seeds=1, dataset="x", counts=tuple(counts[:20]))  # type: ignore[arg-type]
+    scale = Scale(name=name, seeds=range(1), dataset="x", counts=tuple(counts[:20]))  # type: ignore[arg-type]
     if name == "paper":
         assert scale.part is None
         return
@@ -93,18 +95,18 @@ def test_a_part_is_never_more_than_there_is_nor_than_the_scale_takes(
 def test_options_take_the_place_of_the_scale_s(name: str, dataset: str | None) -> None:
     values = {"subset": "classes=3", "epochs": 7, "batch_size": 5, "learning_rate": 0.25}
     assert set(values) == set(OPTIONS)
-    usual = base(Scale(name=name, seeds=1, dataset=dataset), 0)  # type: ignore[arg-type]
+    usual = base(Scale(name=name, seeds=range(1), dataset=dataset), 0)  # type: ignore[arg-type]
     for option, value in values.items():
-        scale = Scale(name=name, seeds=1, dataset=dataset, **{option: value})  # type: ignore[arg-type]
+        scale = Scale(name=name, seeds=range(1), dataset=dataset, **{option: value})  # type: ignore[arg-type]
         assert base(scale, 0) == replace(usual, **{option: value})  # type: ignore[arg-type]
-    everything = Scale(name=name, seeds=1, dataset=dataset, subset="all")  # type: ignore[arg-type]
+    everything = Scale(name=name, seeds=range(1), dataset=dataset, subset="all")  # type: ignore[arg-type]
     assert base(everything, 0).subset is None
 
 
 OWN = """
 from softprior.training import Recipe
 def recipes(scale):
-    return [Recipe(epochs=1, seed=seed) for seed in range(scale.seeds)]
+    return [Recipe(epochs=1, seed=seed) for seed in scale.seeds]
 def show(runs):
     return []
 """

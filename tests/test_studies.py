@@ -84,7 +84,7 @@ def test_studies_run_on_any_data_set(tmp_path: Path) -> None:
     assert set(results) == {f"{name}-Small-images" for name in STUDIES} | {"map"}
     assert "--dataset" in results["smoothing-Small-images"]["command"]
     asked = results["smoothing-Small-images"]["asked"]
-    assert (asked["study"], asked["dataset"], asked["seeds"]) == ("smoothing", str(data), 1)
+    assert (asked["study"], asked["dataset"], asked["seeds"]) == ("smoothing", str(data), [0])
     shutil.rmtree(data)  # a report is made from the runs alone
     page = (tmp_path / "out" / "report.html").read_text()
     assert main(["report", out]) == 0
@@ -107,7 +107,7 @@ def test_studies_run_on_any_network(tmp_path: Path) -> None:
 
 def test_paper_scale_is_the_official_recipe() -> None:
     def of(dataset: str, model: str | None = None) -> Recipe:
-        return shared.base(Scale(name="paper", seeds=1, dataset=dataset, model=model), 0)
+        return shared.base(Scale(name="paper", seeds=range(1), dataset=dataset, model=model), 0)
 
     plain, dense = of("cifar100"), of("tiny-imagenet", "densenet100")
     assert (plain.model, plain.epochs, plain.augment) == ("resnet34", 150, "crop")

@@ -109,6 +109,30 @@ def dense_counts(
     return counts if dtype is None else counts.to(dtype)
 
 
+def smoothing_of(
+    counts: Counts, labels: Tensor, label_weight: Tensor | float, num_classes: int
+) -> Tensor:
+    """How much each sample's target takes from its label, (B,):
+
+        1 - (label_weight + counts_y) / (label_weight + Σ counts)
+
+    ``labels`` are class indices (B,), < 0 where ignored: there it is 0, and so it is for a sample
+    that has no target at all.
+    """
+    valid = labels >= 0
+    at = labels.clamp(min=0).unsqueeze(1)
+    if isinstance(counts, TwoLevel):
+        on_label, every = counts.on_label, counts.total(num_classes)
+    elif isinstance(counts, Sparse):
+        named = counts.indices == at
+        on_label = torch.where(named.any(1), (counts.values * named).sum(1), counts.elsewhere)
+        every = counts.total(num_classes)
+    else:
+        on_label, every = counts.gather(1, at).squeeze(1), counts.sum(1)
+    whole = torch.as_tensor(label_weight + every, device=labels.device)
+    return torch.where(valid & (whole > 0), (every - on_label) / whole, 0.0)
+
+
 def label_probabilities(labels: Tensor, num_classes: int, dtype: torch.dtype) -> Tensor:
     """Labels as probabilities (B, K): one-hot rows for class indices; ignored rows are zero."""
     if labels.is_floating_point():

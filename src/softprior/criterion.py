@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from softprior import checks, gathering, kernel, priors
 from softprior.batch import Batch
 from softprior.component import State, follow, without_autocast
-from softprior.counts import Counts, TwoLevel, check_counts
+from softprior.counts import Counts, TwoLevel, check_counts, smoothing_of
 from softprior.labels import class_labels
 from softprior.penalties import Penalty
 from softprior.posterior import REDUCTIONS, Reduction
@@ -46,6 +46,10 @@ class PosteriorLoss(nn.Module):
         num_classes: K; asked for by priors that remember each class.
         auto_observe: False where several calls make up one step (gradient accumulation): call
             :meth:`observe` once a step with all of its samples instead.
+        measure_smoothing: True keeps after each call, as the attribute ``smoothing`` (B,), how
+            much each sample's target takes from its label (0 where ignored): what methods have to
+            agree in on average before they are compared (paper, main table). Labels must be class
+            indices.
 
     >>> from softprior import BetaPrior
     >>> criterion = PosteriorLoss(BetaPrior(strength=0.6, a=3))
@@ -65,12 +69,14 @@ class PosteriorLoss(nn.Module):
         num_samples: int | None = None,
         num_classes: int | None = None,
         auto_observe: bool = True,
+        measure_smoothing: bool = False,
     ) -> None:
         super().__init__()
         checks.choice("reduction", reduction, REDUCTIONS)
         checks.class_number("ignore_index", ignore_index)
         checks.whole("seed", seed, -(2**63), 2**64 - 1)
         checks.flag("auto_observe", auto_observe)
+        checks.flag("measure_smoothing", measure_smoothing)
         for name, size, low in (("num_samples", num_samples, 1), ("num_classes", num_classes, 2)):
             if size is not None:
                 checks.whole(name, size, low)
@@ -87,6 +93,8 @@ class PosteriorLoss(nn.Module):
         self.reduction: Reduction = reduction
         self.ignore_index = ignore_index
         self.auto_observe = auto_observe
+        self.measure_smoothing = measure_smoothing
+        self.smoothing: Tensor | None = None
         self.signed = isinstance(prior, Prior) and prior.signed
         self.tested = prior is None or type(prior) in priors.found().values()
         # On the CPU whatever the device: the same draws everywhere, and B floats travel cheaply.
@@ -124,6 +132,8 @@ class PosteriorLoss(nn.Module):
             assert isinstance(self.prior, Prior)
             with torch.no_grad(), without_autocast(batch.logits.device):
                 weight = self.prior.label_weight_of(batch)
+        if self.measure_smoothing:
+            self.smoothing = self._smoothing(batch, counts, weight)
         valid, signed = batch.valid, self.signed
         reduction: Reduction = self.reduction if self.penalty is None else "none"
         loss = kernel.loss(logits, labels, counts, weight, reduction, valid=valid, signed=signed)
@@ -199,6 +209,15 @@ class PosteriorLoss(nn.Module):
             generator=generator,
             states=[(getattr(self, role), state) for role, state in self.states.items()],
         )
+
+    @torch.no_grad()
+    def _smoothing(self, batch: Batch, counts: Counts, weight: Tensor | float) -> Tensor:
+        if batch.labels.is_floating_point():
+            raise ValueError(
+                "measure_smoothing wants class indices as labels, got class probabilities: leave "
+                "it out"
+            )
+        return smoothing_of(counts, batch.labels, weight, batch.logits.shape[1])
 
     def _reduced(self, each: Tensor, batch: Batch) -> Tensor:
         if self.reduction == "none":

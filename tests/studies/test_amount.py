@@ -19,7 +19,7 @@ from softprior.studies._shared.scores import VALIDATION_ACCURACY, compare
 from softprior.studies.amount import SMOOTHINGS, asked, averaged, chosen, grouped
 from softprior.training import Recipe
 
-DESK = Scale(name="desk", seeds=6)
+DESK = Scale(name="desk", seeds=range(6))
 CE, LS, SD = "cross-entropy", "label smoothing", "self-distillation"
 
 
@@ -34,6 +34,10 @@ class Fake:
     @property
     def outcome(self) -> dict[str, float]:
         return {"best_epoch": 4}
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        return [{"smoothing": 0.14}, {"smoothing": 0.16}]
 
     @property
     def prior(self) -> Prior | None:
@@ -66,7 +70,7 @@ def shown(of: list[Fake]) -> list[Table | Figure | Claim]:
 
 
 def test_every_method_at_every_amount() -> None:
-    recipes = list(amount.recipes(replace(DESK, seeds=1)))
+    recipes = list(amount.recipes(replace(DESK, seeds=range(1))))
     assert len({r.digest for r in recipes}) == len(recipes) == 26
     by_name: dict[str, list[float]] = {}
     for recipe in recipes:
@@ -79,7 +83,7 @@ def test_every_method_at_every_amount() -> None:
 
 
 def test_fewer_runs_on_images() -> None:
-    scale = Scale(name="desk", seeds=1, dataset="some/images")
+    scale = Scale(name="desk", seeds=range(1), dataset="some/images")
     recipes = list(amount.recipes(scale))
     assert len(recipes) == 1 + 4 * len(amount.DESK)
     assert not any(r.penalty for r in recipes)
@@ -147,7 +151,7 @@ def test_claims_follow_the_numbers() -> None:
 
 
 def test_one_seed_decides_nothing() -> None:
-    items = shown(runs(lambda *_: 0.6, scale=replace(DESK, seeds=1)))
+    items = shown(runs(lambda *_: 0.6, scale=replace(DESK, seeds=range(1))))
     assert {item.verdict.outcome for item in items if isinstance(item, Claim)} == {"cannot tell"}
 
 

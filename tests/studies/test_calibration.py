@@ -16,7 +16,7 @@ from softprior.studies._shared.scores import result, scaled
 from softprior.studies.calibration import CONVENTIONS, PROPER, SELECTIVE
 from softprior.training import Recipe
 
-SMOKE = Scale(name="smoke", seeds=3)
+SMOKE = Scale(name="smoke", seeds=range(3))
 SCORES = {**CONVENTIONS, **PROPER, **SELECTIVE}
 SCALED = {name: replace(score, scaled=True) for name, score in SCORES.items()}
 AFTER = ("NLL", "Brier score", "AURC", *CONVENTIONS)

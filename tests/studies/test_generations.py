@@ -49,7 +49,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     store = Store(tmp_path_factory.mktemp("runs"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(generations, "base", lambda scale, seed: replace(base(scale, seed), epochs=1))
-        return [fit(r, store) for r in generations.recipes(Scale(name="smoke", seeds=2))]
+        return [fit(r, store) for r in generations.recipes(Scale(name="smoke", seeds=range(2)))]
 
 
 def tables(items: object) -> dict[str, Table]:

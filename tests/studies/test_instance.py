@@ -46,7 +46,7 @@ class FakeRun(Run):
 
 
 def runs(seeds: int = SEEDS) -> list[Run]:
-    scale = Scale(name="smoke", seeds=seeds)
+    scale = Scale(name="smoke", seeds=range(seeds))
     return [FakeRun(recipe, Path()) for recipe in instance.recipes(scale)]
 
 

@@ -24,7 +24,7 @@ from softprior.studies.noise.samples import auroc, of_samples
 from softprior.studies.noise.settings import across
 from softprior.training import Recipe
 
-SMOKE = Scale(name="smoke", seeds=2)
+SMOKE = Scale(name="smoke", seeds=range(2))
 
 
 def distilled(weight: float) -> str:
@@ -61,14 +61,14 @@ class Fake:
 def shown(skill: dict[str, float], seeds: int = 8) -> list[object]:
     """What show() makes of runs, last seed first, each method with its skill under noise."""
     runs = []
-    for at, recipe in enumerate(noise.recipes(replace(SMOKE, seeds=seeds))):
+    for at, recipe in enumerate(noise.recipes(replace(SMOKE, seeds=range(seeds)))):
         base = skill.get(noise.variant(recipe).label, 0.5) if recipe.label_noise else 0.9
         runs.append(Fake(recipe, base + 0.025 * (at % 2 + recipe.seed % 2)))
     return list(noise.show(sorted(runs, key=lambda run: -run.recipe.seed)))  # type: ignore[type-var]
 
 
 def test_all_of_a_setting_see_the_same_noise() -> None:
-    recipes = list(noise.recipes(Scale(name="desk", seeds=1)))
+    recipes = list(noise.recipes(Scale(name="desk", seeds=range(1))))
     assert len({r.digest for r in recipes}) == len(recipes)
     for recipe in recipes:
         if isinstance(recipe.teacher, Recipe):

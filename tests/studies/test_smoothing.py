@@ -18,8 +18,8 @@ from softprior.studies._shared.scores import on_label
 from softprior.training import Recipe
 from softprior.training.run import Selection
 
-DESK = Scale(name="desk", seeds=6)
-ELSEWHERE = Scale(name="desk", seeds=6, dataset="some/images")
+DESK = Scale(name="desk", seeds=range(6))
+ELSEWHERE = Scale(name="desk", seeds=range(6), dataset="some/images")
 METHODS = ["cross-entropy", "label smoothing", "Beta (EMA)", "Beta (memory)", "self-distillation"]
 METHODS += ["confidence penalty"]
 
@@ -34,6 +34,10 @@ class Fake:
     @property
     def outcome(self) -> dict[str, float]:
         return {"best_epoch": 4}
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        return [{"smoothing": 0.14}, {"smoothing": 0.16}]
 
     @property
     def prior(self) -> Prior | None:
@@ -68,7 +72,7 @@ def shown(of: Runs) -> list[Table | Figure | Claim]:
 
 
 def test_six_methods_of_one_start() -> None:
-    recipes = list(smoothing.recipes(Scale(name="desk", seeds=2)))
+    recipes = list(smoothing.recipes(Scale(name="desk", seeds=range(2))))
     assert len({r.digest for r in recipes}) == len(recipes) == 12
     for seed in range(2):
         of = [r for r in recipes if r.seed == seed]
@@ -135,7 +139,7 @@ def test_each_method_has_claims_of_its_own() -> None:
 
 
 def test_one_seed_decides_nothing() -> None:
-    items = shown(runs(replace(DESK, seeds=1), lambda *_: 0.6))
+    items = shown(runs(replace(DESK, seeds=range(1)), lambda *_: 0.6))
     assert {item.verdict.outcome for item in items if isinstance(item, Claim)} == {"cannot tell"}
     assert not any("1 seeds" in i.caption for i in items if isinstance(i, Figure))
 

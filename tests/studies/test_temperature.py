@@ -28,7 +28,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (temperature, generations):
             patch.setattr(module, "base", lambda scale, seed: replace(base(scale, seed), epochs=1))
-        return [fit(r, store) for r in temperature.recipes(Scale(name="smoke", seeds=2))]
+        return [fit(r, store) for r in temperature.recipes(Scale(name="smoke", seeds=range(2)))]
 
 
 def tables(items: Iterable[object]) -> dict[str, Table]:
@@ -36,7 +36,7 @@ def tables(items: Iterable[object]) -> dict[str, Table]:
 
 
 def test_grid_has_eight_temperatures_or_more() -> None:
-    recipes = list(temperature.recipes(Scale(name="desk", seeds=1)))
+    recipes = list(temperature.recipes(Scale(name="desk", seeds=range(1))))
     teacher = recipes[0]
     students = [r for r in recipes if r.teacher == teacher]
     grid = [r.prior.temperature for r in students if isinstance(r.prior, TeacherPrior)]
@@ -230,6 +230,6 @@ def test_highest_takes_the_first_of_equals() -> None:
 
 
 def test_teacher_of_the_students_is_shared_by_the_studies() -> None:
-    scale = Scale(name="smoke", seeds=1)
+    scale = Scale(name="smoke", seeds=range(1))
     teacher, *_ = temperature.recipes(scale)
     assert shared.distilled(base(scale, 0)).teacher == teacher

@@ -43,7 +43,7 @@ class FakeRun(Run):
 
 
 def runs(seeds: int = 3, name: Any = "desk") -> list[Run]:
-    return [FakeRun(r, Path()) for r in weights.recipes(Scale(name=name, seeds=seeds))]
+    return [FakeRun(r, Path()) for r in weights.recipes(Scale(name=name, seeds=range(seeds)))]
 
 
 @pytest.mark.parametrize("name", ["smoke", "desk", "paper"])
@@ -56,8 +56,10 @@ def test_each_run_is_asked_for_once_and_has_its_own_name(name: str) -> None:
 
 
 def test_the_reference_is_shared_with_the_other_studies() -> None:
-    by_name = {weights.variant(r).label: r for r in weights.recipes(Scale(name="desk", seeds=1))}
-    base = shared.base(Scale(name="desk", seeds=1), 0)
+    by_name = {
+        weights.variant(r).label: r for r in weights.recipes(Scale(name="desk", seeds=range(1)))
+    }
+    base = shared.base(Scale(name="desk", seeds=range(1)), 0)
     assert by_name[PLAIN] == shared.distilled(base)
     assert by_name["smoothing by 0.3"] == shared.distilled(base, 0.3)
 

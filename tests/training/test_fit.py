@@ -159,3 +159,25 @@ def test_dropout_follows_from_the_recipe_and_leaves_the_global_generator_alone(
     torch.rand(5)
     second = fit(BASE, Store(tmp_path / "b"))
     assert torch.equal(first.predictions("test")[0], second.predictions("test")[0])
+
+
+def test_the_history_holds_the_smoothing_that_was_trained_on(
+    trained: Callable[[Recipe], Run],
+) -> None:
+    """Of every method, and of each epoch: from the very targets, not from what was asked for."""
+
+    def smoothing(name: str) -> list[float]:
+        return [row["smoothing"] for row in trained(METHODS[name]).history]
+
+    assert smoothing("cross-entropy") == smoothing("penalty") == [0, 0, 0]
+    assert smoothing("uniform") == pytest.approx([0.15 * 9 / 10] * 3)
+    taught = METHODS["teacher, frozen"]
+    assert isinstance(taught.teacher, Recipe)
+    assert isinstance(taught.prior, TeacherPrior)
+    logits, labels = trained(taught.teacher).predictions("train")
+    w, temperature = taught.prior.strength, taught.prior.temperature
+    p = (logits.double() / temperature).softmax(1).gather(1, labels[:, None])
+    assert smoothing("teacher, frozen") == pytest.approx([w * (1 - p.mean().item())] * 3, rel=1e-4)
+    for name in ("beta, own", "beta, ema", "beta, memory"):
+        assert smoothing(name) == pytest.approx([0.6 / 4] * 3, abs=0.02), name
+        assert len(set(smoothing(name))) == 3

@@ -572,7 +572,7 @@ def test_a_study_tells_what_is_left_out_before_it_starts(tmp_path: Path) -> None
     parts(tmp_path, "train", "test")
     write_images(tmp_path / "train" / "a" / ".thumbnails", range(3))
     with pytest.warns(UserWarning, match="left out as hidden: 1 ") as said:
-        scale = with_data(Scale(name="smoke", seeds=1, dataset=str(tmp_path), model=None))
+        scale = with_data(Scale(name="smoke", seeds=range(1), dataset=str(tmp_path), model=None))
     assert len(said) == 1
     assert scale.fingerprint == fingerprint(tmp_path)
     assert notes("digits") == ()

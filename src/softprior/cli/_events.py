@@ -9,7 +9,14 @@ from typing import Any
 
 from softprior.training.files import parse_json
 
-SCALARS = ("loss", "learning_rate", "validation_accuracy", "validation_nll", "images_per_second")
+SCALARS = (
+    "loss",
+    "smoothing",
+    "learning_rate",
+    "validation_accuracy",
+    "validation_nll",
+    "images_per_second",
+)
 
 
 def check() -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 from reprlib import repr as short_repr
 from typing import Any, Literal, Union, get_args, get_origin
 
+from softprior import seeds
+
 TRUE, FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 
@@ -105,6 +107,10 @@ def _name_or_path(value: Any) -> str:
     return str(home(text)) if text.startswith("~") else text
 
 
+def _seeds(value: Any) -> tuple[int, ...]:
+    return seeds.parse(_text(value))
+
+
 def _plain(value: Any) -> Any:
     """A word by what it looks like; a file's value as it is."""
     if not isinstance(value, str):
@@ -124,6 +130,7 @@ BOOLEAN = Kind("true or false", _boolean, "{true,false}", is_switch=True)
 TEXT = Kind("a text", _text)
 PATH = Kind("a path", _path)
 NAME = Kind("a text", _name_or_path)  # of something, or a path
+SEEDS = Kind(seeds.WANTED, _seeds, "N")
 NULL = Kind("null", _null)
 PLAIN = Kind("a value", _plain)
 
@@ -162,7 +169,7 @@ def several(item: Kind) -> Kind:
 
 def either(kinds: list[Kind]) -> Kind:
     """Any of several kinds: the strictest that fits, null where nothing else is meant by it."""
-    order = (NULL, WHOLE, NUMBER, BOOLEAN)
+    order = (NULL, SEEDS, WHOLE, NUMBER, BOOLEAN)
     last = (TEXT, NAME, PATH, PLAIN)
     kinds = list(dict.fromkeys(kinds))
     by_strictness = sorted(

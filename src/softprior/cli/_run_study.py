@@ -55,8 +55,6 @@ def run_study(options: Namespace) -> int:
 
 def _asked(options: Namespace) -> dict[str, tuple[Study, Scale]]:
     """The studies by name, each with its scale."""
-    if options.seeds is not None and options.seeds < 1:
-        raise ValueError(f"--seeds must be at least 1, got {options.seeds}")
     for option in ("epochs", "batch_size"):
         if (value := getattr(options, option)) is not None and value < 1:
             raise ValueError(f"--{option} must be at least 1, got {value}")
@@ -76,7 +74,7 @@ def _asked(options: Namespace) -> dict[str, tuple[Study, Scale]]:
         scale = with_data(
             Scale(
                 name=options.scale,
-                seeds=options.seeds or 1,
+                seeds=options.seeds or (0,),
                 dataset=None if options.dataset == "digits" else options.dataset,
                 model=options.model,
                 precision=precision,
@@ -87,7 +85,10 @@ def _asked(options: Namespace) -> dict[str, tuple[Study, Scale]]:
     if (line := part_taken(scale)) is not None:
         say(line)
     return {
-        name: (study, replace(scale, seeds=options.seeds or usual_seeds(study)[options.scale]))
+        name: (
+            study,
+            replace(scale, seeds=options.seeds or range(usual_seeds(study)[options.scale])),
+        )
         for name, study in wanted.items()
     }
 

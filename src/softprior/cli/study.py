@@ -51,7 +51,11 @@ def options(words: Sequence[str]) -> Namespace:
         "smoke: seconds; desk: a laptop; paper: as long as the paper trains",
         default="desk",
     )
-    parser.option("seeds", _kinds.of(int | None), "number of seeds instead of the scale's")
+    parser.option(
+        "seeds",
+        _kinds.either([_kinds.SEEDS, _kinds.NULL]),
+        "how many, or which (100-114), instead of the scale's",
+    )
     parser.option(
         "subset",
         _kinds.of(str | None),

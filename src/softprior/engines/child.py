@@ -111,8 +111,11 @@ class Child:
         """Raises OSError where nobody reads it."""
         assert self.process.stdin is not None
         self.silent = 0.0
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(json.dumps(job) + "\n")
+            self.process.stdin.flush()
+        except ValueError as error:  # closed already: whoever listens to it has seen it end
+            raise BrokenPipeError(f"{self.name} has ended") from error
 
     def events(self) -> Iterator[dict[str, Any]]:
         """What it reports, until it ends.

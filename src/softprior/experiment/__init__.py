@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ def run_study(
     out: str | Path = "results",
     *,
     scale: Literal["smoke", "desk", "paper"] = "desk",
-    seeds: int | None = None,
+    seeds: int | Sequence[int] | None = None,
     dataset: str | None = None,
     model: str | None = None,
     subset: str | None = None,
@@ -38,7 +38,7 @@ def run_study(
             ``recipes(scale)`` and ``show(runs)``.
         out: folder for the results: ``runs/``, ``results.json`` and ``report.html``.
         scale: "smoke" (seconds), "desk" (a laptop), "paper" (the paper's recipe).
-        seeds: how many, instead of the study's own number.
+        seeds: how many, or which by number, instead of the study's own.
         dataset: a name or a path; by default the study's own choice.
         model: a network by name; by default the study's own choice.
         subset: such as "classes=5,per_class=50", or "all": instead of the scale's.
@@ -57,10 +57,11 @@ def run_study(
     found: Any = studies.find(study) if isinstance(study, str) else study
     name = study if isinstance(study, str) else name_of(found)
     store = Store(Path(out) / "runs")
+    asked_seeds = seeds or studies.usual_seeds(found)[scale]
     asked = with_data(
         Scale(
             name=scale,
-            seeds=seeds or studies.usual_seeds(found)[scale],
+            seeds=range(asked_seeds) if isinstance(asked_seeds, int) else tuple(asked_seeds),
             dataset=None if dataset == "digits" else dataset,
             model=model,
             subset=subset,

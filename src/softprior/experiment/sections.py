@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from softprior import diagnostics, studies
+from softprior import diagnostics, seeds, studies
 from softprior.diagnostics.temperature import FEWEST_ERRORS, doubt_of
 from softprior.evidence.tables import Cell, Column, Table
 from softprior.matching import teacher_smoothing
@@ -101,7 +101,8 @@ def section(name: str, study: Study, scale: Scale, store: Store) -> Section:
         )
     about = studies.about(study)
     usual = studies.usual_seeds(study)[scale.name]
-    seeds = "" if scale.seeds == usual else f" --seeds {scale.seeds}"
+    which = seeds.text(scale.seeds)
+    of_seeds = "" if which == str(usual) else f" --seeds {which}"
     facts = _facts(runs)
     if missing:
         facts["Left out"] = f"seeds with a failed run: {', '.join(map(str, sorted(missing)))}"
@@ -113,12 +114,12 @@ def section(name: str, study: Study, scale: Scale, store: Store) -> Section:
     title = about.pop("Title") or name
     return Section(
         name=key(name, scale),
-        asked={"study": name, **vars(scale)},
+        asked={"study": name, **vars(scale), "seeds": list(scale.seeds)},
         title=": ".join([title, *([", ".join(_on(scale))] if _on(scale) else [])]),
         about=about,
         scale=scale.name,
-        seeds=scale.seeds - len(missing),
-        command=f"softprior study {name} --scale {scale.name}{seeds}{on}",
+        seeds=len(scale.seeds) - len(missing),
+        command=f"softprior study {name} --scale {scale.name}{of_seeds}{on}",
         items=list(study.show(runs)),
         facts=facts,
     )
@@ -149,8 +150,9 @@ def _remembered(file: Path) -> list[tuple[str, Scale]]:
 
 
 def _scale(values: dict[str, Any]) -> Scale:
-    counts = values.get("counts")
-    return Scale(**{**values, "counts": None if counts is None else tuple(map(int, counts))})
+    counts, seeds = values.get("counts"), values["seeds"]
+    changed = {"counts": None if counts is None else tuple(map(int, counts))}
+    return Scale(**{**values, **changed, "seeds": tuple(map(int, seeds))})
 
 
 def _single_runs(folder: Path, store: Store) -> Section:

@@ -55,19 +55,17 @@ FEW = (
 def recipes(scale: Scale) -> Iterable[Recipe]:
     """Cross-entropy once, and every other method at each amount.
 
-    On a data set of images without the confidence penalty, and at a desk at fewer amounts.
+    On a data set of images at a desk at fewer amounts.
     """
     smoothings: tuple[float, ...] = SMOKE if scale.name == "smoke" else SMOOTHINGS
     if scale.name == "desk" and scale.dataset is not None:
         smoothings = DESK
     smoothings = reachable(scale, smoothings)
-    for seed in range(scale.seeds):
+    for seed in scale.seeds:
         reference = base(scale, seed)
         yield reference
         for smoothing in smoothings:
-            for recipe in methods(reference, smoothing)[1:]:
-                if scale.dataset is None or recipe.penalty is None:
-                    yield recipe
+            yield from methods(reference, smoothing)[1:]
 
 
 def asked(recipe: Recipe) -> float:

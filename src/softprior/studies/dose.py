@@ -41,7 +41,7 @@ SHOWN = ("accuracy", "scaled_nll", "ece")
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
     """The teacher, its targets at every λ, permuted ones, and Beta smoothing in three orders."""
-    for seed in range(scale.seeds):
+    for seed in scale.seeds:
         base = shared.base(scale, seed)
         distilled = replace(shared.distilled(base), teacher_targets="stored")
         ranked = shared.beta(base, EMA())

@@ -34,7 +34,7 @@ SHARE = {"share": Column(name="Images", percent=True, digits=0)}
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
     """The methods of the main table, each on all images and on half of every class."""
-    for seed in range(scale.seeds):
+    for seed in scale.seeds:
         whole = base(scale, seed)
         yield from methods(whole)
         yield from methods(half(whole))

@@ -40,7 +40,7 @@ TARGETS: tuple[Literal["stored", "permuted", "class mean", "overall mean"], ...]
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
     """For each seed: cross-entropy, the teacher, four kinds of targets, six of Beta smoothing."""
-    for seed in range(scale.seeds):
+    for seed in scale.seeds:
         base = shared.base(scale, seed)
         distilled, ranked = shared.distilled(base), shared.beta(base, EMA())
         own = shared.beta(base, None)

@@ -9,7 +9,13 @@ Cost: 105 runs at desk scale, 1 min 58 s of training in total on one core of an 
     classes of Tiny-ImageNet with 5 seeds 35 runs, 48 min 28 s.
 Expected: on digits label smoothing is the most accurate (1.4 points above cross-entropy);
     self-distillation and Beta smoothing have a lower ECE than label smoothing; before temperature
-    scaling all are worse calibrated than cross-entropy.
+    scaling all are worse calibrated than cross-entropy. Written down before the runs on CIFAR-100
+    (seeds from 100 on), after pilots with others: where cross-entropy learns its training set by
+    heart, self-distillation is the most accurate, then Beta smoothing, then label smoothing; after
+    temperature scaling self-distillation has the lowest NLL and label smoothing the highest; ECE
+    is ordered by how much each method lowers confidence on images that it has not seen, so that a
+    network that is overconfident by far is best calibrated by label smoothing, not by
+    self-distillation.
 """
 
 from __future__ import annotations
@@ -30,8 +36,8 @@ SEEDS = {"smoke": 2, "desk": 15, "paper": 20}
 
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
-    """Six methods for each seed, matched in split, order and initialisation."""
-    for seed in range(scale.seeds):
+    """Every method for each seed, matched in split, order and initialisation."""
+    for seed in scale.seeds:
         yield from methods(base(scale, seed))
 
 

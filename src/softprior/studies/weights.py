@@ -55,7 +55,7 @@ HOW_VARIED = (
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
     """One teacher for each seed, and students that differ from one another in one weight."""
-    for seed in range(scale.seeds):
+    for seed in scale.seeds:
         base = shared.base(scale, seed)
         distilled = shared.distilled(base)
         yield from (base, shared.teacher(base), shared.smoothed(base))

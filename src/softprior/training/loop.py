@@ -132,6 +132,8 @@ def fit(
                     )
                     runtime.accelerator.backward(total * (runtime.processes / len(index)))
                     state.loss += runtime.total(total.detach())
+                    assert criterion.smoothing is not None
+                    state.smoothing += runtime.total(criterion.smoothing.sum())
                     parts.append(StepPart(logits.detach(), labels, mine, teacher_logits))
                 if recipe.clip_norm is not None:
                     nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
@@ -191,6 +193,7 @@ def _evaluate(
     return {
         "epoch": epoch,
         "loss": loss,
+        "smoothing": state.smoothing.item() / len(data.train.labels),
         "learning_rate": schedule.rate(state.recipe, (epoch - 1e-6) / state.recipe.epochs),
         "validation_accuracy": diagnostics.accuracy(logits, labels),
         "validation_nll": diagnostics.nll(logits, labels),

@@ -43,7 +43,8 @@ class Run:
 
     @cached_property
     def history(self) -> list[dict[str, float]]:
-        """One row per epoch: loss, learning rate, validation accuracy and NLL, seconds."""
+        """One row per epoch: loss, learning rate, validation accuracy and NLL, seconds, and the
+        smoothing: how much the targets that were trained on took from the labels on average."""
         return files.read_json_lines(self._checked("history.jsonl"))
 
     @cached_property

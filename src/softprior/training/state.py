@@ -42,6 +42,7 @@ class TrainingState:
     criterion: PosteriorLoss  # its prior has the temperature that matching has found
     optimizer: torch.optim.Optimizer
     loss: Tensor  # sum over the samples of this epoch; a tensor, for reading it is a sync
+    smoothing: Tensor  # the same of how much the targets take from the labels
     epoch: int = 0
     seconds: float = 0.0
     history: list[dict[str, float]] = field(default_factory=list)
@@ -65,14 +66,17 @@ class TrainingState:
             num_samples=len(data.train.labels),
             num_classes=len(data.classes),
             auto_observe=False,
+            measure_smoothing=True,
         )
+        zero = torch.zeros((), dtype=devices.widest(device), device=device)
         return cls(
             recipe=recipe,
             model=model,
             teacher=teacher.to(device) if teacher else None,
             criterion=criterion.to(device),
             optimizer=schedule.optimizer(recipe, model.parameters()),
-            loss=torch.zeros((), dtype=devices.widest(device), device=device),
+            loss=zero,
+            smoothing=zero.clone(),
         )
 
     def observe(self, parts: Sequence[StepPart], epoch: int) -> None:
@@ -104,6 +108,7 @@ class TrainingState:
         """Take an epoch's row into the history; of equally good epochs the later is the best."""
         self.epoch = int(row["epoch"])
         self.loss = torch.zeros_like(self.loss)
+        self.smoothing = torch.zeros_like(self.smoothing)
         self.history.append(row)
         if row["validation_accuracy"] >= self.best_accuracy:
             self.best_epoch, self.best_accuracy = self.epoch, row["validation_accuracy"]
@@ -129,7 +134,11 @@ class TrainingState:
             "criterion": self.criterion.state_dict(),
             "optimizer": checkpoint.optimizer_tensors(self.optimizer),
             "best": self.best,
-            "rest": {"loss": self.loss, "generator": torch.get_rng_state()},
+            "rest": {
+                "loss": self.loss,
+                "smoothing": self.smoothing,
+                "generator": torch.get_rng_state(),
+            },
         }
         names = ("epoch", "seconds", "history", "best_epoch", "best_accuracy")
         state = {name: getattr(self, name) for name in names}
@@ -165,6 +174,7 @@ class TrainingState:
         checkpoint.load_optimizer(self.optimizer, tensors.get("optimizer", {}))
         self.best = {k: v.to(self.loss.device) for k, v in tensors.get("best", {}).items()}
         self.loss = tensors["rest"]["loss"].to(self.loss)
+        self.smoothing = tensors["rest"]["smoothing"].to(self.smoothing)
         torch.set_rng_state(tensors["rest"]["generator"])
         for name, value in state.items():
             setattr(self, name, value)

@@ -16,6 +16,7 @@ from softprior.training import Recipe, Run
 from softprior.training.teaching import control_targets
 
 _MATCHED = Column(name="Temperature")
+_REALISED = Column(name="Smoothing", percent=True)
 _BEST = Column(name="Best epoch", digits=1)
 
 
@@ -24,7 +25,7 @@ def training_summary(
     note: str,
     facts: Mapping[str, Column] | None = None,
 ) -> Table:
-    """The matched temperature, the confidence on the training set, and whether it was memorised."""
+    """The matched temperature, what was really taken from the labels, and what was memorised."""
     scores = {"accuracy": TRAINING_ACCURACY, "on_label": ON_LABEL}
     found = compare(groups, scores, "last")
 
@@ -37,6 +38,7 @@ def training_summary(
         return (
             *method.cells(facts),
             Measured.of(temperatures) if temperatures else "–",
+            Measured.of([realised(run) for run in runs]),
             *(found.measured(method, score) for score in scores),
             Measured.of([float(run.outcome["best_epoch"]) for run in runs]),
         )
@@ -45,17 +47,24 @@ def training_summary(
         key="training",
         title="On the training set",
         caption=f"{note} Temperature: the one at which the teacher's probabilities smooth by the "
-        "same amount. Training accuracy, and mean confidence in the label: "
+        "same amount. Smoothing: what the targets of all epochs took from the labels on average, "
+        "measured as they were trained on. Training accuracy, and mean confidence in the label: "
         f"{found.about[:1].lower()}{found.about[1:]} Mean ± standard deviation over seeds.",
         columns=(
             Column(name="Method"),
             *(facts or {}).values(),
             _MATCHED,
+            _REALISED,
             *found.columns.values(),
             _BEST,
         ),
         rows=[row(method, runs) for method, runs in groups.items()],
     )
+
+
+def realised(run: Run) -> float:
+    """How much the targets took from the labels, as it was trained: mean over all epochs."""
+    return sum(row["smoothing"] for row in run.history) / len(run.history)
 
 
 def fitted(groups: Mapping[Method, Sequence[Run]], *, first: str = "Method") -> Table:

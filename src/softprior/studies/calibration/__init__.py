@@ -115,7 +115,7 @@ class Stage(NamedTuple):
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
     """All methods at the same average smoothing: the runs of the main table."""
-    for seed in range(scale.seeds):
+    for seed in scale.seeds:
         yield from methods(base(scale, seed))
 
 

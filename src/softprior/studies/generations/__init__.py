@@ -44,7 +44,7 @@ def chain(scale: Scale, seed: int) -> list[Recipe]:
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
     """A chain for each seed."""
-    for seed in range(scale.seeds):
+    for seed in scale.seeds:
         yield from chain(scale, seed)
 
 

@@ -44,7 +44,7 @@ ROUNDING = (
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
     """A network of a few seconds, at every scale: the teacher probabilities are real ones."""
-    return (shared.base(replace(scale, name="smoke"), seed) for seed in range(scale.seeds))
+    return (shared.base(replace(scale, name="smoke"), seed) for seed in scale.seeds)
 
 
 def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:

@@ -72,7 +72,7 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
     wanted = [CLEAN]
     for kind, shares in SHARES.items():
         wanted += [(kind, s) for s in shares if scale.name != "smoke" or s == SHOWN]
-    for seed in range(scale.seeds):
+    for seed in scale.seeds:
         for kind, share in wanted:
             first = replace(base(scale, seed), label_noise=share, noise_kind=kind)
             earlier = teacher(first)

@@ -53,7 +53,7 @@ SMOKE = (1.0, 4.0, 20.0)
 
 def recipes(scale: Scale) -> Iterable[Recipe]:
     """For each seed a teacher, its students, and the generations to compare with."""
-    for seed in range(scale.seeds):
+    for seed in scale.seeds:
         start = base(scale, seed)
         yield teacher(start)
         for temperature in SMOKE if scale.name == "smoke" else TEMPERATURES:
