@@ -119,6 +119,8 @@ def smoothing_of(
     ``labels`` are class indices (B,), < 0 where ignored: there it is 0, and so it is for a sample
     that has no target at all.
     """
+    if labels.is_floating_point():
+        raise ValueError("smoothing is measured of class indices; labels are class probabilities")
     valid = labels >= 0
     at = labels.clamp(min=0).unsqueeze(1)
     if isinstance(counts, TwoLevel):

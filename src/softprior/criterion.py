@@ -46,10 +46,8 @@ class PosteriorLoss(nn.Module):
         num_classes: K; asked for by priors that remember each class.
         auto_observe: False where several calls make up one step (gradient accumulation): call
             :meth:`observe` once a step with all of its samples instead.
-        measure_smoothing: True keeps after each call, as the attribute ``smoothing`` (B,), how
-            much each sample's target takes from its label (0 where ignored): what methods have to
-            agree in on average before they are compared (paper, main table). Labels must be class
-            indices.
+        measure_smoothing: keep after each call, as the attribute ``smoothing`` (B,), how much each
+            sample's target takes from its class index, 0 where ignored: see :func:`.smoothing_of`.
 
     >>> from softprior import BetaPrior
     >>> criterion = PosteriorLoss(BetaPrior(strength=0.6, a=3))
@@ -94,7 +92,7 @@ class PosteriorLoss(nn.Module):
         self.ignore_index = ignore_index
         self.auto_observe = auto_observe
         self.measure_smoothing = measure_smoothing
-        self.smoothing: Tensor | None = None
+        self.smoothing = torch.empty(0)
         self.signed = isinstance(prior, Prior) and prior.signed
         self.tested = prior is None or type(prior) in priors.found().values()
         # On the CPU whatever the device: the same draws everywhere, and B floats travel cheaply.
@@ -125,15 +123,14 @@ class PosteriorLoss(nn.Module):
         # The package's own priors are tested for the values of their counts.
         values = not self.tested
         check_counts(logits, counts, values=values, signed=self.signed, valid=batch.valid)
-        weight: Tensor | float
-        if self.label_weight is not None:
-            weight = self.label_weight
-        else:
+        weight: Tensor | float | None = self.label_weight
+        if weight is None:
             assert isinstance(self.prior, Prior)
             with torch.no_grad(), without_autocast(batch.logits.device):
                 weight = self.prior.label_weight_of(batch)
         if self.measure_smoothing:
-            self.smoothing = self._smoothing(batch, counts, weight)
+            with torch.no_grad():
+                self.smoothing = smoothing_of(counts, labels, weight, logits.shape[1])
         valid, signed = batch.valid, self.signed
         reduction: Reduction = self.reduction if self.penalty is None else "none"
         loss = kernel.loss(logits, labels, counts, weight, reduction, valid=valid, signed=signed)
@@ -209,15 +206,6 @@ class PosteriorLoss(nn.Module):
             generator=generator,
             states=[(getattr(self, role), state) for role, state in self.states.items()],
         )
-
-    @torch.no_grad()
-    def _smoothing(self, batch: Batch, counts: Counts, weight: Tensor | float) -> Tensor:
-        if batch.labels.is_floating_point():
-            raise ValueError(
-                "measure_smoothing wants class indices as labels, got class probabilities: leave "
-                "it out"
-            )
-        return smoothing_of(counts, batch.labels, weight, batch.logits.shape[1])
 
     def _reduced(self, each: Tensor, batch: Batch) -> Tensor:
         if self.reduction == "none":

@@ -15,8 +15,8 @@ from softprior.evidence import Claim, Column, Comparison, Figure, Method, Result
 from softprior.studies import Scale, amount
 from softprior.studies._shared import recipes as shared
 from softprior.studies._shared.methods import named
-from softprior.studies._shared.scores import VALIDATION_ACCURACY, compare
-from softprior.studies.amount import SMOOTHINGS, asked, averaged, chosen, grouped
+from softprior.studies._shared.scores import VALIDATION_NLL, compare
+from softprior.studies.amount import SMOOTHINGS, asked, at_its_own, averaged, grouped
 from softprior.training import Recipe
 
 DESK = Scale(name="desk", seeds=range(6))
@@ -128,26 +128,30 @@ def test_the_best_amount_is_validations_and_the_smallest_of_equals() -> None:
         return 0.9 if peaks.get(name) == ε else 0.6
 
     of = runs(lambda _, ε: 0.3 + ε, validation)
-    validated = compare(grouped(of), {"accuracy": VALIDATION_ACCURACY})  # type: ignore[arg-type]
-    best = {label: m["amount"] for label, m in chosen(validated).items()}
-    assert CE not in best
-    assert (best[LS], best[SD], best["Beta (EMA)"]) == (0.20, 0.10, 0.05)
+    groups = grouped(of)  # type: ignore[arg-type]
+    own = at_its_own(compare(groups), compare(groups, {"nll": VALIDATION_NLL}))
+    amounts = {m.label: m.facts.get("amount") for m in own.methods}
+    assert amounts[CE] is None
+    named = (f"{LS} (20 %)", f"{SD} (10 %)", "Beta (EMA) (5 %)")
+    assert tuple(amounts[name] for name in named) == (0.20, 0.10, 0.05)
     items = shown(of)
-    claim = next(i for i in items if isinstance(i, Claim) and i.text.startswith("Each at its best"))
-    assert "self-distillation (10 % against 20 %) −" in claim.evidence
-    rows = next(i for i in items if isinstance(i, Table) and i.key == "best").rows
-    assert [row[1] for row in rows if row[0] == LS] == [0.20]
+    text = f"Each at its own amount: self-distillation is more accurate than {LS} (20 %)."
+    claim = next(i for i in items if isinstance(i, Claim) and i.text == text)
+    assert claim.verdict.outcome == "does not hold"
+    rows = next(i for i in items if isinstance(i, Table) and i.key == "own").rows
+    assert [row[0] for row in rows][:2] == [CE, f"{LS} (20 %)"]
 
 
 def test_claims_follow_the_numbers() -> None:
     skill = {CE: 0.4, LS: 0.5, "confidence penalty": 0.5}
     items = shown(runs(lambda name, _: skill.get(name, 0.6)))
     verdicts = {item.text: item.verdict.outcome for item in items if isinstance(item, Claim)}
-    assert len(verdicts) == 9
-    assert {v for t, v in verdicts.items() if "accurate" in t} == {"holds"}
+    assert len(verdicts) == 8 + 12
+    assert {v for t, v in verdicts.items() if "accurate" in t and "than self" not in t} == {"holds"}
     items = shown(runs(lambda name, _: 1 - skill.get(name, 0.6) - 0.2))
     verdicts = {item.text: item.verdict.outcome for item in items if isinstance(item, Claim)}
-    assert {v for t, v in verdicts.items() if "accurate" in t} == {"does not hold"}
+    decided = {v for t, v in verdicts.items() if "accurate" in t and "than self" not in t}
+    assert decided == {"does not hold"}
 
 
 def test_one_seed_decides_nothing() -> None:

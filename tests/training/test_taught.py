@@ -16,7 +16,7 @@ from softprior import EMA, BetaPrior, TeacherPrior, diagnostics
 from softprior.matching import teacher_smoothing
 from softprior.training import Pretrained, Recipe, Run, Store, ensemble, fit, generations
 from softprior.training.augment import Views, normalise
-from softprior.training.loop import load
+from softprior.training.resolve import load
 from softprior.training.teaching import build_teacher, control_targets, network
 
 BASE = Recipe(model="mlp", epochs=8)

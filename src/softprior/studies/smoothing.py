@@ -23,8 +23,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from softprior.evidence import Claim, Comparison, Figure, Table, forest
-from softprior.evidence.claims import Direction
 from softprior.studies._shared.methods import by_method, named
+from softprior.studies._shared.primary import primary
 from softprior.studies._shared.recipes import SMOOTHING, Scale, base, methods
 from softprior.studies._shared.reliability import confidences_figure, reliability_figure
 from softprior.studies._shared.scores import ACCURACY, EPOCHS, about, compare
@@ -50,7 +50,7 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     ce, ls = found.the(family="none"), found.the(family="uniform")
     regularised, specific = found.without(ce), found.where(specific=True)
     sd, ranked = found.the(family="teacher"), found.where(family="beta")
-    yield from _claims(found)
+    yield from primary(found, answers=True)
     yield found.levels(f"levels_{decisive}", f"Test set, {EPOCHS[decisive]}")
     yield _differences(decisive, found, decisive)
     yield found.only([ls, *specific]).differences(
@@ -88,26 +88,3 @@ def _differences(key: str, found: Comparison, epoch: Selection) -> Table:
     ce = found.the(family="none")
     title = f"Difference to {ce.label}, {EPOCHS[epoch]}"
     return found.differences(f"differences_{key}", title, ce)
-
-
-# The comparisons decided on beforehand, each in these scores.
-SCORES: dict[str, tuple[str, Direction]] = {
-    "accuracy": ("is more accurate", "higher"),
-    "scaled_nll": ("has a lower NLL after temperature scaling", "lower"),
-    "ece": ("has a lower ECE (20 bins)", "lower"),
-}
-
-
-def _claims(found: Comparison) -> Iterable[Claim]:
-    ce, ls = found.the(family="none"), found.the(family="uniform")
-    sd, ranked = found.the(family="teacher"), found.where(family="beta")
-    for who, ours, theirs, answering in (
-        ("Self-distillation", [sd], ls, {"accuracy": "RQ3"}),
-        ("Beta smoothing", ranked, ls, {"accuracy": "RQ3"}),
-        ("Beta smoothing", ranked, sd, {"ece": "RQ4"}),
-        ("Every regulariser", found.without(ce), ce, {}),
-    ):
-        for score, (what, direction) in SCORES.items():
-            answers = (answering[score],) if score in answering else ()
-            text = f"{who} {what} than {theirs.label}."
-            yield found.claim(text, ours, theirs, score, direction, answers)

@@ -16,7 +16,7 @@ from torch import nn
 from softprior import diagnostics, own
 from softprior.checks import NotFiniteError
 from softprior.priors import Prior
-from softprior.training import images, schedule
+from softprior.training import schedule
 from softprior.training.augment import Views, normalise
 from softprior.training.clock import Clock
 from softprior.training.divergence import check_finite, diverged
@@ -26,7 +26,7 @@ from softprior.training.order import order, parts_of
 from softprior.training.prediction import predict
 from softprior.training.provenance import provenance
 from softprior.training.recipe import Recipe
-from softprior.training.resolve import Progress, resolve
+from softprior.training.resolve import Progress, load, resolve
 from softprior.training.run import Run
 from softprior.training.runtime import Runtime, first_says, launched
 from softprior.training.state import StepPart, TrainingState
@@ -89,12 +89,7 @@ def fit(
     folder = store.partial(recipe)
     start_step = state.resume(folder, recipe.digest)
     if runtime.is_main and (state.epoch or start_step):
-        steps = f", and {start_step} steps of the next one" if start_step else ""
-        warnings.warn(
-            f"run {recipe.digest} goes on from its checkpoint: {state.epoch} of {recipe.epochs} "
-            f"epochs are done{steps}",
-            stacklevel=2,
-        )
+        _say_where_it_goes_on(recipe, state.epoch, start_step)
     runtime.wait()
     model, teacher, criterion = state.model, state.teacher, state.criterion
     network, ask_teacher = runtime.prepare(model, teacher, recipe.compile)
@@ -132,7 +127,6 @@ def fit(
                     )
                     runtime.accelerator.backward(total * (runtime.processes / len(index)))
                     state.loss += runtime.total(total.detach())
-                    assert criterion.smoothing is not None
                     state.smoothing += runtime.total(criterion.smoothing.sum())
                     parts.append(StepPart(logits.detach(), labels, mine, teacher_logits))
                 if recipe.clip_norm is not None:
@@ -169,6 +163,15 @@ def fit(
         _finish(recipe, state, store, data)
     runtime.wait()
     return Run(recipe, store.root / recipe.digest)
+
+
+def _say_where_it_goes_on(recipe: Recipe, epoch: int, step: int) -> None:
+    steps = f", and {step} steps of the next one" if step else ""
+    warnings.warn(
+        f"run {recipe.digest} goes on from its checkpoint: {epoch} of {recipe.epochs} epochs are "
+        f"done{steps}",
+        stacklevel=3,
+    )
 
 
 def _default() -> Path:
@@ -250,17 +253,3 @@ def _write_history(store: Store, recipe: Recipe, state: TrainingState) -> None:
         store.write_history(recipe, state.history)
     except OSError as error:
         warnings.warn(f"{store.root}: no history is written: {error.strerror}", stacklevel=2)
-
-
-def load(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> Dataset:
-    """The recipe's data, decoded, split and with its label noise."""
-    return images.load(
-        str(recipe.dataset),
-        seed=recipe.seed,
-        validation=recipe.validation,
-        resolution=recipe.resolution,
-        subset=recipe.subset,
-        label_noise=recipe.label_noise,
-        noise_kind=recipe.noise_kind,
-        progress=progress,
-    )

@@ -1,4 +1,4 @@
-"""Which data a recipe means: found out before training, and checked when it goes on."""
+"""Which data a recipe means: found out before training, checked when it goes on, and loaded."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from softprior.training import images
-from softprior.training.images import OwnData
+from softprior.training.images import Dataset, OwnData
 from softprior.training.images.own import FOLDER
 from softprior.training.recipe import Recipe
 
@@ -82,3 +82,17 @@ def _is_there(recipe: Recipe) -> bool:
     if recipe.fingerprint is None or isinstance(recipe.dataset, OwnData):
         return True
     return recipe.dataset in images.NAMES or Path(recipe.dataset).expanduser().exists()
+
+
+def load(recipe: Recipe, progress: Progress | None = None) -> Dataset:
+    """The recipe's data, decoded, split and with its label noise."""
+    return images.load(
+        str(recipe.dataset),
+        seed=recipe.seed,
+        validation=recipe.validation,
+        resolution=recipe.resolution,
+        subset=recipe.subset,
+        label_noise=recipe.label_noise,
+        noise_kind=recipe.noise_kind,
+        progress=progress,
+    )
