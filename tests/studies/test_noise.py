@@ -20,6 +20,7 @@ from softprior.evidence import (
     Table,
 )
 from softprior.studies import Scale, noise
+from softprior.studies._shared import recipes as shared
 from softprior.studies.noise.samples import auroc, of_samples
 from softprior.studies.noise.settings import across
 from softprior.training import Recipe
@@ -54,6 +55,10 @@ class Fake:
         margin = 2 + 0.01 * torch.arange(self.n) + 0.1 * self.recipe.seed
         return margin.unsqueeze(1) * torch.nn.functional.one_hot(predicted, 5), labels
 
+    @property
+    def history(self) -> list[dict[str, float]]:
+        return [{"smoothing": 0.1 * self.recipe.seed}, {"smoothing": 0.3 * self.recipe.seed}]
+
     def true_labels(self) -> Tensor:
         return torch.arange(self.n) % 5
 
@@ -79,11 +84,15 @@ def test_all_of_a_setting_see_the_same_noise() -> None:
     settings = {(r.noise_kind, r.label_noise) for r in recipes}
     assert noise.CLEAN in settings
     assert max(share for kind, share in settings if kind == "pair") < 0.5
-    assert len(recipes) == len(settings) * 7
+    assert len(recipes) == len(settings) * 8
 
 
-def test_targets_add_up_to_one_and_no_temperature_is_matched() -> None:
-    students = [r for r in noise.recipes(SMOKE) if isinstance(r.prior, TeacherPrior)]
+def test_all_methods_take_as_much_and_soft_weights_have_one_temperature() -> None:
+    recipes = list(noise.recipes(SMOKE))
+    methods = [r for r in recipes if "w" not in noise.variant(r).facts and r.prior is not None]
+    assert len({noise.variant(r).label for r in methods}) == 3
+    assert all(shared.amount(r) == pytest.approx(noise.SMOOTHING) for r in methods)
+    students = [r for r in recipes if "w" in noise.variant(r).facts]
     assert {r.prior.strength for r in students} == {0.6, 1.0, 1.2}  # type: ignore[union-attr]
     for recipe in students:
         assert isinstance(recipe.prior, TeacherPrior)
@@ -123,7 +132,7 @@ def test_right_and_wrong_labels_do_not_ask_for_an_order_or_a_constant() -> None:
 
 
 def test_claims_follow_the_numbers() -> None:
-    better = dict.fromkeys(("label smoothing", "Beta (EMA)"), 0.6)
+    better = dict.fromkeys(("label smoothing", "Beta (EMA)", "self-distillation"), 0.6)
     better |= {distilled(0.6): 0.65, distilled(1.0): 0.7, distilled(1.2): 0.8}
     claims = [item for item in shown({"cross-entropy": 0.3, **better}) if isinstance(item, Claim)]
     by_text = {c.text: c.verdict.outcome for c in claims}
@@ -142,7 +151,7 @@ def test_claims_follow_the_numbers() -> None:
 def test_tables_pair_by_seed_and_leave_the_teacher_out() -> None:
     tables = {item.key: item for item in shown({}) if isinstance(item, Table)}
     names = [row[0] for row in tables["accuracy_best"].rows]
-    assert names == ["cross-entropy", "label smoothing", "Beta (EMA)"] + [
+    assert names == ["cross-entropy", "label smoothing", "Beta (EMA)", "self-distillation"] + [
         distilled(w) for w in noise.WEIGHTS
     ]
     assert [c.name for c in tables["accuracy_best"].columns[1:]] == [
@@ -155,10 +164,9 @@ def test_tables_pair_by_seed_and_leave_the_teacher_out() -> None:
             assert isinstance(cell, Difference)
             # Seeds of a method differ from its neighbours' by nothing or one step throughout.
             assert cell.high - cell.low < 0.12
-    taken = tables["teachers"].rows[1][3:]
-    assert all(isinstance(cell, Measured) for cell in taken)
-    means = [cell.mean for cell in taken if isinstance(cell, Measured)]
-    assert means[2] / means[0] == pytest.approx(2)  # w = 1.2 and 0.6
+    assert [row[0] for row in tables["smoothing"].rows] == names[1:]
+    for row in tables["smoothing"].rows:
+        assert row[1:] == (Measured.of([0.2 * seed for seed in range(8)]),) * 3
 
 
 def test_across_has_a_column_for_each_value() -> None:

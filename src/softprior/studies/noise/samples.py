@@ -13,8 +13,9 @@ from softprior import diagnostics
 from softprior.evidence import Cell, Column, Comparison, Figure, Measured, Method, Result, Table
 from softprior.evidence.palette import INK
 from softprior.margin import label_margin
-from softprior.matching import teacher_smoothing
 from softprior.studies._shared.scores import EPOCHS, PARTS
+from softprior.studies._shared.training_set import realised
+from softprior.studies.noise.settings import setting_label
 from softprior.training import Run
 
 BINS = 20
@@ -92,37 +93,44 @@ def samples_table(key: str, setting: str, found: Comparison) -> Table:
     )
 
 
-def teachers_table(
-    runs: Mapping[str, Sequence[Run]], weights: Sequence[float], temperature: float
-) -> Table:
-    """The teacher of each setting: its scores, and what it takes from the given label."""
+def teachers_table(runs: Mapping[str, Sequence[Run]]) -> Table:
+    """The teacher of each setting: how many of the given labels it has taken over."""
     rows: list[tuple[Cell, ...]] = []
     for setting, of in runs.items():
-        train = [run.predictions("train") for run in of]
-        columns = [
-            [diagnostics.accuracy(*run.predictions("test")) for run in of],
-            [diagnostics.accuracy(*predictions) for predictions in train],
-        ]
-        for weight in weights:
-            columns.append(
-                [teacher_smoothing(*t, temperature=temperature, weight=weight) for t in train]
-            )
-        rows.append((setting, *map(Measured.of, columns)))
+        test = [diagnostics.accuracy(*run.predictions("test")) for run in of]
+        train = [diagnostics.accuracy(*run.predictions("train")) for run in of]
+        rows.append((setting, Measured.of(test), Measured.of(train)))
     return Table(
         key="teachers",
-        title="The teacher, and how much it takes from the label",
+        title="The teacher",
         caption="Mean ± standard deviation over seeds, selected epoch. Training accuracy on the "
-        "labels as given. Taken: mean of w (1 - the teacher's probability of that label) at "
-        f"T = {temperature:g}. At any temperature it is at least about w times the training error. "
-        "So with many wrong labels self-distillation cannot be matched to the 15 % of the other "
-        "methods.",
+        "labels as given. At any temperature a teacher takes at least about w times its training "
+        "error from them.",
         columns=(
             Column(name="Noise"),
             Column(name="Test accuracy", percent=True),
             Column(name="Training accuracy", percent=True),
-            *(Column(name=f"Taken, w = {w:g}", percent=True) for w in weights),
         ),
         rows=rows,
+    )
+
+
+def smoothing_table(groups: Mapping[Method, Sequence[Run]]) -> Table:
+    """What each method really took from the labels as given, in every setting."""
+    rows: dict[str, list[Cell]] = {}
+    columns: dict[str, Column] = {}
+    for method, runs in groups.items():
+        setting = setting_label(method["noise"])
+        columns[setting] = Column(name=setting, percent=True)
+        if method["family"] != "none":
+            rows.setdefault(method.label, []).append(Measured.of(list(map(realised, runs))))
+    return Table(
+        key="smoothing",
+        title="What was taken from the labels",
+        caption="Mean ± standard deviation over seeds: how much the targets took from the labels "
+        "as given, on average over all samples and epochs, measured as they were trained on.",
+        columns=(Column(name="Method"), *columns.values()),
+        rows=[(label, *cells) for label, cells in rows.items()],
     )
 
 
