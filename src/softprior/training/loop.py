@@ -98,7 +98,7 @@ def fit(
     runtime.wait()
     model, teacher, criterion = state.model, state.teacher, state.criterion
     network, ask_teacher = runtime.prepare(model, teacher, recipe.compile)
-    views = Views(data.train.pixels, recipe.augment)
+    views = Views(data.train.pixels, recipe.augment, data.size)
     clock = Clock(state.seconds)
     interval = math.inf if checkpoint_every is None else checkpoint_every
 
@@ -255,7 +255,10 @@ def load(recipe: Recipe, progress: Callable[[int, int], None] | None = None) -> 
         str(recipe.dataset),
         seed=recipe.seed,
         validation=recipe.validation,
+        split_seed=recipe.split_seed,
         resolution=recipe.resolution,
+        view_size=recipe.view_size,
+        normalisation=recipe.normalisation,
         subset=recipe.subset,
         label_noise=recipe.label_noise,
         noise_kind=recipe.noise_kind,
