@@ -70,7 +70,9 @@ def _asked(options: Namespace) -> dict[str, tuple[Study, Scale]]:
     if options.model is not None:
         models.check(options.model)
     precision = options.precision
-    if precision == "auto":
+    if precision == "auto" and options.scale == "paper":
+        precision = "fp32"  # as the paper's code
+    elif precision == "auto":
         precision = fastest_precision(options.model or "resnet8-wide")
     with progress() as show:
         scale = with_data(

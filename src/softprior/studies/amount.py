@@ -65,7 +65,7 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
         reference = base(scale, seed)
         yield reference
         for smoothing in smoothings:
-            for recipe in methods(reference, smoothing)[1:]:
+            for recipe in methods(scale, reference, smoothing)[1:]:
                 if scale.dataset is None or recipe.penalty is None:
                     yield recipe
 

@@ -24,7 +24,7 @@ class Scale:
         counts: training images of each class; None where nobody has looked, and as many are there
             as the scale takes.
         model: a network by name; None is the scale's.
-        precision: of networks on a data set: digits always train in fp32.
+        precision: of networks on a data set: digits always train in fp32. The paper's code does.
         subset: of the data, instead of the scale's; "all" is everything.
         epochs: instead of the scale's, and so on.
     """
@@ -72,9 +72,10 @@ SUBSETS = {"smoke": (4, 10), "desk": (20, 100)}  # classes, and training images 
 MOST_CLASSES = 20
 OPTIONS = ("subset", "epochs", "batch_size", "learning_rate")
 SMOOTHING = 0.15  # taken from the label on average (paper and official code)
-# Not cut out of a padded image but, at any size, out of the image itself.
-_CROPPED = {"tiny-imagenet": "resized", "cub200": "resized"}
-WEIGHT = 0.6  # soft weight of Beta smoothing and self-distillation (official code)
+# Soft weight of Beta smoothing in the official code, and ours of self-distillation, which has 0.4
+# there: where both take as much from the label, neither has more soft weight than the other.
+WEIGHT = 0.6
+DISTILLATION = presets.recipe("paper-resnet34-sd").prior  # the official code's
 
 
 def base(scale: Scale, seed: int) -> Recipe:
@@ -103,11 +104,10 @@ def _usual(scale: Scale, seed: int) -> Recipe:
         model = scale.model or "resnet34"
         preset = presets.NETWORKS.get(f"paper-{model}", presets.NETWORKS["paper-resnet34"])
         fields = {
-            **preset.fields,
+            **preset.on(scale.dataset),
             "dataset": scale.dataset,
             "fingerprint": scale.fingerprint,
             "model": model,
-            "augment": _CROPPED.get(scale.dataset, "crop"),
             "precision": scale.precision,
             "seed": seed,
         }
@@ -154,6 +154,19 @@ def beta(recipe: Recipe, ranked_by: TeacherSpec | None, smoothing: float = SMOOT
     return replace(recipe, prior=BetaPrior.matching(smoothing, strength=WEIGHT), teacher=ranked_by)
 
 
+def average(scale: Scale) -> TeacherSpec:
+    """The average of the student that ranks Beta smoothing; the official code's at paper scale."""
+    if not _as_in_the_paper(scale):
+        return EMA()
+    ranks = presets.recipe("paper-resnet34-beta").teacher
+    assert isinstance(ranks, TeacherSpec)
+    return ranks
+
+
+def _as_in_the_paper(scale: Scale) -> bool:
+    return scale.name == "paper" and scale.dataset is not None
+
+
 def distilled(recipe: Recipe, smoothing: float = SMOOTHING) -> Recipe:
     """Self-distillation at the temperature at which the teacher smooths as much."""
     return replace(
@@ -176,15 +189,24 @@ def _classes(dataset: str, subset: str | None) -> int:
     return len(images.classes(dataset, subset)) if asked is None else asked
 
 
-def methods(recipe: Recipe, smoothing: float = SMOOTHING) -> list[Recipe]:
-    """Cross-entropy and five ways to take the same amount from the label."""
+def methods(scale: Scale, recipe: Recipe, smoothing: float | None = None) -> list[Recipe]:
+    """Cross-entropy and five ways to take the same amount from the label.
+
+    Without an amount it is that of the paper's main table. At paper scale self-distillation is
+    then the official code's, which has a fixed weight and temperature: how much it takes from the
+    label, its teacher says.
+    """
+    amount = SMOOTHING if smoothing is None else smoothing
+    fixed = smoothing is None and _as_in_the_paper(scale)
     return [
         recipe,
-        smoothed(recipe, smoothing),
-        beta(recipe, EMA(), smoothing),
-        beta(recipe, Memory(), smoothing),
-        distilled(recipe, smoothing),
-        penalised(recipe, smoothing),
+        smoothed(recipe, amount),
+        beta(recipe, average(scale), amount),
+        beta(recipe, Memory(), amount),
+        replace(recipe, prior=DISTILLATION, teacher=teacher(recipe))
+        if fixed
+        else distilled(recipe, amount),
+        penalised(recipe, amount),
     ]
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from softprior.evidence import Claim, Comparison, Figure, Method, Panel, Table, curves
 from softprior.priors import TeacherPrior
 from softprior.studies._shared.methods import by_method, method, named
-from softprior.studies._shared.recipes import WEIGHT, Scale, base, beta, smoothed, teacher
+from softprior.studies._shared.recipes import WEIGHT, Scale, average, base, beta, smoothed, teacher
 from softprior.studies._shared.scores import ACCURACY, ECE, NLL, TRAINING_ACCURACY, compare
 from softprior.studies.noise.samples import (
     by_correctness,
@@ -35,7 +35,6 @@ from softprior.studies.noise.settings import (
     setting_label,
     settings,
 )
-from softprior.teachers import EMA
 from softprior.training import Recipe, Run
 
 SEEDS = {"smoke": 2, "desk": 10, "paper": 10}
@@ -76,7 +75,7 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
         for kind, share in wanted:
             first = replace(base(scale, seed), label_noise=share, noise_kind=kind)
             earlier = teacher(first)
-            yield from (earlier, first, smoothed(first), beta(first, EMA()))
+            yield from (earlier, first, smoothed(first), beta(first, average(scale)))
             for weight in WEIGHTS:
                 yield replace(
                     first,

@@ -14,8 +14,7 @@ from softprior.training.images import hub
 from softprior.training.images.decode import Job, decoded
 from softprior.training.images.finding import NAMES, check, find
 from softprior.training.images.fingerprinting import fingerprint
-from softprior.training.images.moments import NORMALISATIONS
-from softprior.training.images.moments import normalisation as moments
+from softprior.training.images.moments import NORMALISATIONS, mean_and_std
 from softprior.training.images.noise import Kind, noisy
 from softprior.training.images.own import FOLDER, OwnData
 from softprior.training.images.source import Source
@@ -177,7 +176,7 @@ def load(
     pixels, where, converted = decoded(jobs, resolution, progress)
     parts = torch.split(pixels, [len(kept), len(held), len(test.labels)])
     size = _view_size(view_size, parts[0])
-    mean, std = moments(normalisation, parts[0])
+    mean, std = mean_and_std(parts[0], normalisation)
     said = [*source.notes, converted]
     if official < len(test.labels):
         said.append(

@@ -16,26 +16,25 @@ NORMALISATIONS = ("training", *CONSTANTS)
 CHUNK = 2**24  # bytes looked at in one go, all channels: a mapped file is read once
 
 
-def normalisation(name: str, pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation on the scale of 0..255, each float32 (C,), by their name.
+def mean_and_std(pixels: Tensor, normalisation: str = "training") -> tuple[Tensor, Tensor]:
+    """What pixels are brought to 0 and 1 by, on the scale of 0..255: each float32 (C,).
 
-    "training" are those of ``pixels``, the training images.
+    "training" are mean and (unbiased) standard deviation of the training images, uint8 (n, H, W,
+    C); another name is that of constants.
     """
-    if name == "training":
-        return mean_and_std(pixels)
+    if normalisation == "training":
+        return _of_pixels(pixels)
     if (channels := pixels.shape[-1]) != 3:
         raise ValueError(
-            f"normalisation {name!r} is of red, green and blue, and the images have {channels} "
-            "channel: leave normalisation out"
+            f"normalisation {normalisation!r} is of red, green and blue, and the images have "
+            f"{channels} channel: leave normalisation out"
         )
-    mean, std = (255 * torch.tensor(of, dtype=torch.float64) for of in CONSTANTS[name])
+    mean, std = (255 * torch.tensor(of, dtype=torch.float64) for of in CONSTANTS[normalisation])
     return mean.float(), std.float()
 
 
-def mean_and_std(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and (unbiased) standard deviation, each float32 (C,), of uint8 (n, H, W, C).
-
-    From the counts of the 256 values: exact, and without a copy of the images in floats. A
+def _of_pixels(pixels: Tensor) -> tuple[Tensor, Tensor]:
+    """From the counts of the 256 values: exact, and without a copy of the images in floats. A
     channel that never varies has deviation 1, so that dividing by it leaves it 0.
     """
     channels = pixels.shape[-1]
