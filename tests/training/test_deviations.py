@@ -716,6 +716,21 @@ def test_a_preset_takes_what_a_data_set_adds_from_the_file_or_the_words(tmp_path
         assert (mine.augment, mine.view_size, mine.normalisation) == ("crop", None, "training")
 
 
+@pytest.mark.parametrize("dataset", [*OFFICIAL, "digits", "some/tiny-imagenet"])
+@pytest.mark.parametrize("name", [name for name in presets.found() if name != "desk"])
+def test_a_data_set_without_a_name_of_its_own_is_told(name: str, dataset: str) -> None:
+    """And what is done instead, whoever decided it."""
+    for changes in ({}, {"view_size": 24, "augment": "resized", "normalisation": "cifar10"}):
+        recipe = presets.recipe(name, dataset=dataset, **changes)
+        line = presets.get(name).unnamed(recipe)
+        if dataset in OFFICIAL:
+            assert line is None
+            continue
+        size = "view_size 24" if changes else "the image's size"
+        said = f"augment {recipe.augment}, {size}, normalisation {recipe.normalisation}"
+        assert str(line).endswith(f"{Path(dataset).name} is none of them: {said}")
+
+
 def test_a_preset_trains_on_any_images(tmp_path: Path) -> None:
     data = OwnData.of((pictures(side=8).numpy(), np.arange(20) % 2))
     recipe = presets.recipe("paper-resnet34-beta", dataset=data, model="convnet", epochs=1)

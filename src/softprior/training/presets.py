@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from softprior import checks
@@ -35,6 +36,18 @@ class Preset:
         """Its fields for a data set, of which only a name says which one it is."""
         named = self.by_dataset.get(dataset, {}) if isinstance(dataset, str) else {}
         return {**self.fields, **named}
+
+    def unnamed(self, recipe: Recipe) -> str | None:
+        """A line where the preset goes by the data set's name, and a recipe's has none it knows."""
+        if not self.by_dataset or recipe.dataset in self.by_dataset:
+            return None
+        size = "the image's size" if recipe.view_size is None else f"view_size {recipe.view_size}"
+        shown = Path(str(recipe.dataset)).name or recipe.dataset
+        return (
+            f"what the paper's code does by data set ({', '.join(self.by_dataset)}) goes by its "
+            f"name, and {shown} is none of them: augment {recipe.augment}, {size}, normalisation "
+            f"{recipe.normalisation}"
+        )
 
 
 # What is a recipe's default stands here, too, where the official code decides it.

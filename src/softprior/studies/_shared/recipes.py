@@ -156,14 +156,15 @@ def beta(recipe: Recipe, ranked_by: TeacherSpec | None, smoothing: float = SMOOT
 
 def average(scale: Scale) -> TeacherSpec:
     """The average of the student that ranks Beta smoothing; the official code's at paper scale."""
-    if not _as_in_the_paper(scale):
+    if not as_in_the_paper(scale):
         return EMA()
     ranks = presets.recipe("paper-resnet34-beta").teacher
     assert isinstance(ranks, TeacherSpec)
     return ranks
 
 
-def _as_in_the_paper(scale: Scale) -> bool:
+def as_in_the_paper(scale: Scale) -> bool:
+    """Whether the official code decides what is not asked for: digits are not in the paper."""
     return scale.name == "paper" and scale.dataset is not None
 
 
@@ -197,7 +198,7 @@ def methods(scale: Scale, recipe: Recipe, smoothing: float | None = None) -> lis
     label, its teacher says.
     """
     amount = SMOOTHING if smoothing is None else smoothing
-    fixed = smoothing is None and _as_in_the_paper(scale)
+    fixed = smoothing is None and as_in_the_paper(scale)
     return [
         recipe,
         smoothed(recipe, amount),
