@@ -251,7 +251,7 @@ def test_nothing_of_the_core_imports_what_trains() -> None:
 
 # Longer than the others, for now, and why.
 LONG = {
-    "training/recipe.py": 460,  # a recipe is read, checked, named and stored in one place
+    "training/recipe.py": 500,  # a recipe is read, checked, named and stored in one place
     "training/store.py": 295,
     "cli/_parser.py": 265,
     "evidence/comparison.py": 340,  # all the ways to show one

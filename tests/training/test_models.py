@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import sys
+from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -142,7 +143,10 @@ def test_seed_state_dict_and_order_in_memory(name: str) -> None:
             torch.testing.assert_close(actual, plain, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet20", "densenet100"])
+HE = ("resnet8", "resnet20", "resnet32", "resnet8-wide", "densenet100")
+
+
+@pytest.mark.parametrize("name", HE)
 def test_convolutions_begin_as_he_says(name: str) -> None:
     for module in build(name).modules():
         if isinstance(module, nn.Conv2d) and module.weight.numel() > 2_000:
@@ -153,6 +157,56 @@ def test_convolutions_begin_as_he_says(name: str) -> None:
         elif isinstance(module, nn.BatchNorm2d):
             assert (module.weight == 1).all()
             assert (module.bias == 0).all()
+
+
+def initial(name: str, size: int, again: Callable[[nn.Module], object]) -> list[list[Tensor]]:
+    """The initial weights of a network; and those that it has once ``again`` drew it anew, from
+    the numbers that its constructor drew from."""
+    shape = (3, size, size)
+    network = models.build(name, shape, 10, seed=5)
+    found = [[p.detach().clone() for p in network.parameters()]]
+    torch.manual_seed(5)
+    again(network)
+    return [*found, [p.detach() for p in network.parameters()]]
+
+
+def drawn_by_torch(network: nn.Module) -> None:
+    """Every layer anew, in the order in which the layers were made: that of their names."""
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear, nn.BatchNorm2d)):
+            module.reset_parameters()
+
+
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*HE}))
+@pytest.mark.parametrize("size", [32, 72])  # the stem for small images, and that for large ones
+def test_the_other_networks_begin_as_torch_s_layers_do(name: str, size: int) -> None:
+    """To the bit, and so do the paper's ResNets, as in its code."""
+    ours, torch_s = initial(name, size, drawn_by_torch)
+    for one, other in zip(ours, torch_s, strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("name", HE)
+def test_the_small_resnets_and_densenet_begin_as_they_did(name: str) -> None:
+    """To the bit: torch's layers, and then their convolutions anew; DenseNet's last bias is 0."""
+
+    def again(network: nn.Module) -> None:
+        drawn_by_torch(network)
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if name == "densenet100":
+            nn.init.zeros_(list(network.parameters())[-1])
+
+    ours, theirs = initial(name, 32, again)
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(one, other)
+
+
+def test_what_begins_otherwise_than_it_did_has_another_version() -> None:
+    assert {
+        name: models.version(name) for name in NAMES if models.version(name) != 1
+    } == dict.fromkeys((*LARGE, "densenet100"), 2)
 
 
 def test_the_shortcut_without_parameters() -> None:

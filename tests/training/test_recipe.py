@@ -68,6 +68,9 @@ def test_every_field_changes_the_digest() -> None:
         "subset": "classes=3",
         "resolution": 16,
         "augment": "crop",
+        "view_size": 16,
+        "normalisation": "imagenet",
+        "split_seed": 1,
         "label_noise": 0.1,
         "optimizer": "adamw",
         "schedule": "cosine",
@@ -124,6 +127,68 @@ def test_digest_is_stable_across_versions() -> None:
     assert len(FIRST.digest) == 16
 
 
+SMALL = Recipe(
+    dataset="cifar100",
+    model="resnet8-wide",
+    subset="classes=20,per_class=100",
+    augment="flip",
+    epochs=22,
+    batch_size=32,
+    learning_rate=0.1,
+    select="last",
+    schedule="cosine",
+    weight_decay=5e-4,
+    seed=3,
+)
+# What runs of the small networks are called on disk: a field that is added later, and a change of
+# the large networks, leaves all of these.
+CALLED = {
+    "4cede21ac1926129": Recipe(),
+    "6524da022826456c": Recipe(model="convnet", augment="crop", seed=2),
+    "bd1a2de90906ed27": Recipe(dataset="cifar10", model="resnet8"),
+    "2e3316efd8635a19": Recipe(dataset="cifar10", model="resnet20"),
+    "5842b4fa90cb0429": Recipe(dataset="cifar10", model="resnet32"),
+    "f3479f830e1d0a28": SMALL,
+    "f38c368f47f35371": replace(SMALL, resolution=32, augment="resized"),
+    "8b935c930a492ce4": replace(SMALL, prior=UniformPrior(0.15, spread="others")),
+    "a0389ad0edcdefe0": replace(SMALL, prior=BetaPrior.matching(0.15), teacher="ema"),
+    "225af3c9e7b5c45e": replace(
+        SMALL,
+        prior=TeacherPrior(strength=0.6),
+        teacher=replace(SMALL, initialisation=1),
+        match_smoothing=0.15,
+    ),
+}
+
+
+@pytest.mark.parametrize("digest", CALLED)
+def test_runs_of_small_networks_keep_their_names(digest: str) -> None:
+    recipe = CALLED[digest]
+    assert recipe.digest == digest
+    # Whether a field at its default was written or not.
+    assert Recipe.from_dict(recipe.to_dict()).digest == digest
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Recipe), ids=lambda field: field.name)
+def test_a_field_at_its_default_is_in_no_digest(field: dataclasses.Field[Any]) -> None:
+    for recipe in EXAMPLES:
+        values = {**recipe.to_dict(), field.name: getattr(recipe, field.name)}
+        without = {name: value for name, value in values.items() if name != field.name}
+        if getattr(recipe, field.name) == field.default:
+            assert Recipe.from_dict(without).digest == recipe.digest
+            assert field.name == "dataset" or f'"{field.name}"' not in recipe._identity
+
+
+def test_the_split_is_the_seed_s_unless_it_has_its_own() -> None:
+    assert [r.split for r in (FIRST, replace(FIRST, seed=4), replace(FIRST, split_seed=3))] == [
+        *(0, 4, 3),
+    ]
+    assert replace(FIRST, seed=4, split_seed=4) == replace(FIRST, seed=4)  # the same run
+    of_three = replace(FIRST, split_seed=3, seed=1)
+    student = replace(of_three, prior=TeacherPrior(), teacher=replace(of_three, seed=2))
+    assert student.generation == 1  # another seed, and the same split
+
+
 def test_generations_share_the_split_and_differ_in_initialisation() -> None:
     chain = list(generations(FIRST, VOTES, 5))
     assert [r.generation for r in chain] == [0, 1, 2, 3, 4]
@@ -172,6 +237,28 @@ def test_generations_share_the_split_and_differ_in_initialisation() -> None:
             {"prior": TeacherPrior(), "teacher": replace(FIRST, seed=1)},
             r"teacher has seed 1 and student 0: they must share it",
         ),
+        (
+            {"prior": TeacherPrior(), "teacher": replace(FIRST, split_seed=2)},
+            r"teacher has seed 2 and student 0: they must share it",
+        ),
+        (
+            {"prior": TeacherPrior(), "teacher": replace(FIRST, split_seed=2), "split_seed": 1},
+            r"teacher has split_seed 2 and student 1: they must share it",
+        ),
+        (
+            {"prior": TeacherPrior(), "teacher": replace(FIRST, view_size=8)},
+            r"teacher has view_size 8 and student None: .* sees the student's inputs",
+        ),
+        (
+            {"prior": TeacherPrior(), "teacher": replace(FIRST, normalisation="cifar10")},
+            r"teacher has normalisation 'cifar10' and student 'training': they must share it",
+        ),
+        ({"view_size": 3}, r"view_size must be an integer ≥ 4, got 3"),
+        ({"view_size": 8.5}, r"view_size must be an integer ≥ 4, got 8.5"),
+        ({"resolution": "32"}, r"resolution must be an integer ≥ 4, got '32'"),
+        ({"split_seed": -1}, r"split_seed must be an integer ≥ 0, got -1"),
+        ({"split_seed": True}, r"split_seed must be an integer ≥ 0, got True"),
+        ({"normalisation": "imagnet"}, r"unknown normalisation .*: did you mean 'imagenet'"),
     ],
 )
 def test_a_recipe_that_cannot_be_run_says_why(change: dict[str, object], message: str) -> None:

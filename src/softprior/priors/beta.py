@@ -60,8 +60,9 @@ class BetaPrior(Prior):
             ``"running"`` among the samples seen last by all processes.
             Code that is being compiled sends nothing.
 
-    Source: paper (Beta smoothing); quantile draws, own-logit ranks, class
-    probabilities as labels, many processes, running ranks: ours.
+    Source: paper (Beta smoothing; own-logit ranks and the random order are ablations there, as we
+    recall it); quantile draws, the reversed order, class probabilities as labels, many
+    processes, running ranks: ours.
 
     >>> prior = BetaPrior(strength=1.0, a=1.0, draw="quantile")
     >>> logits = torch.tensor([[3.0, 0.0], [0.0, 0.0]])

@@ -2,7 +2,7 @@
 
 Claim: of soft targets that leave as much on the label on average, the more diverse teach the
     better student, and only where they belong to their instance.
-Paper: RQ5, in its question; the dial is ours.
+Paper: RQ5, in its question; the dials, the permuted targets and the reversed order are ours.
 Run: softprior study dose
 Cost: 110 runs at desk scale.
 Expected: on images the NLL after temperature scaling falls with the share of the teacher's own
@@ -23,7 +23,6 @@ from softprior.studies._shared.methods import by_method, split_teachers
 from softprior.studies._shared.recipes import Scale
 from softprior.studies._shared.scores import compare
 from softprior.studies._shared.training_set import fitted
-from softprior.teachers import EMA
 from softprior.training import Recipe, Run
 
 SEEDS = {"smoke": 2, "desk": 10, "paper": 5}
@@ -44,7 +43,7 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
     for seed in scale.seeds:
         base = shared.base(scale, seed)
         distilled = replace(shared.distilled(base), teacher_targets="stored")
-        ranked = shared.beta(base, EMA())
+        ranked = shared.beta(base, shared.average(scale))
         yield shared.teacher(base)
         yield from (replace(distilled, target_diversity=own) for own in OWN)
         for own in PERMUTED:

@@ -93,7 +93,7 @@ def fit(
     runtime.wait()
     model, teacher, criterion = state.model, state.teacher, state.criterion
     network, ask_teacher = runtime.prepare(model, teacher, recipe.compile)
-    views = Views(data.train.pixels, recipe.augment)
+    views = Views(data.train.pixels, recipe.augment, data.size)
     clock = Clock(state.seconds)
     interval = math.inf if checkpoint_every is None else checkpoint_every
 
