@@ -51,7 +51,16 @@ def test_training_needs_no_stream(ends: tuple[str, str, str], tmp_path: Path) ->
 
 
 @FULL
-@pytest.mark.parametrize("words", ["--help", "fit --help", "list", "diagnose p.npz --json"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--help",
+        *(
+            pytest.param(words, marks=pytest.mark.slow)
+            for words in ("fit --help", "list", "diagnose p.npz --json")
+        ),
+    ],
+)
 def test_what_cannot_be_printed_is_told(words: str, tmp_path: Path) -> None:
     np.savez(tmp_path / "p.npz", logits=np.eye(4) * 3, labels=np.arange(4))
     done = shell(f"{COMMAND} {words} >/dev/full", tmp_path)

@@ -134,3 +134,29 @@ def test_two_processes_killed_and_resumed(name: str, together: Store, tmp_path: 
     assert undisturbed is not None
     for key, value in undisturbed.weights("last").items():
         assert torch.equal(value, run.weights("last")[key])
+
+
+# What is registered first is called last: after all that is registered by a library.
+AT_THE_END = """
+import atexit, os
+import torch.distributed as dist
+from softprior.training.runtime import Runtime
+atexit.register(lambda: print(dist.is_initialized()))
+os.environ |= dict(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="localhost",
+                   MASTER_PORT="0", ACCELERATE_USE_CPU="true")
+if "{who}" == "theirs":
+    dist.init_process_group("gloo")
+for _ in range(2):
+    Runtime(cpu=True)
+assert dist.is_initialized()
+if "{who}" == "ended":
+    dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("who", ["ours", "theirs", "ended"])
+def test_a_process_group_is_ended_by_whoever_started_it(who: str) -> None:
+    """Before the interpreter ends: a thread of it that still wants the interpreter would abort."""
+    command = [sys.executable, "-c", AT_THE_END.format(who=who)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{who == 'theirs'}\n"), done.stderr
