@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import os
 import re
 import subprocess
@@ -41,7 +40,10 @@ FULL = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full h
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "ends",
-    list(itertools.product(("", "<&-"), (">&-", ">/dev/full", ""), ("2>&-", "2>/dev/full"))),
+    [  # every pair of two of them
+        *(("", ">&-", "2>&-"), ("<&-", ">&-", "2>/dev/full"), ("", ">/dev/full", "2>/dev/full")),
+        *(("<&-", ">/dev/full", "2>&-"), ("", "", "2>&-"), ("<&-", "", "2>/dev/full")),
+    ],
 )
 def test_training_needs_no_stream(ends: tuple[str, str, str], tmp_path: Path) -> None:
     done = shell(f"{COMMAND} fit --epochs 1 --cpu --out o {' '.join(ends)}", tmp_path)

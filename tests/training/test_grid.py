@@ -213,7 +213,7 @@ def test_three_steps(
 @pytest.mark.parametrize("name", FOUND)
 @pytest.mark.parametrize(
     "network",
-    [pytest.param(n, marks=[] if n == USUAL[0] else pytest.mark.slow) for n in NETWORKS],
+    [USUAL[0], *(pytest.param(n, marks=pytest.mark.slow) for n in ("mlp", "resnet8"))],
 )
 def test_three_steps_of_what_is_found(
     network: str, name: str, stores: Callable[[str, str], Kept]

@@ -139,8 +139,8 @@ def _accelerator(precision: str, cpu: bool) -> Any:
         # Buffers are averaged after each step instead: see sync_buffers.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
-    if before is None and _group() is not None:
-        atexit.register(_leave, _group())
+    if before is None and (group := _group()) is not None:
+        atexit.register(_leave, group)
     return accelerator
 
 
