@@ -766,8 +766,18 @@ DRIFTS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
-@pytest.mark.parametrize("drift", DRIFTS)
-@pytest.mark.parametrize("rows", [pytest.param(1, marks=pytest.mark.slow), 16, 128])
+@pytest.mark.parametrize(
+    ("drift", "rows"),
+    [
+        *((drift, 128) for drift in DRIFTS),
+        ("learning rate falls", 16),
+        *(
+            pytest.param(drift, rows, marks=pytest.mark.slow)
+            for rows, drifts in ((1, ("steady", "spreads")), (16, list(DRIFTS)[:-1]))
+            for drift in drifts
+        ),
+    ],
+)
 def test_running_draws_follow_beta_while_margins_drift(drift: str, rows: int) -> None:
     """In each epoch of a small data set: b on average, in distribution, and in order."""
     a, size, epochs = 3.0, 1300, 10
@@ -1205,8 +1215,9 @@ def test_sparse_counts_are_their_dense_form(kind: str, reduction: Any, signed: b
     close(slow, full)
     close(counts.total(K), full.sum(1))
     same(loss(logits), loss(logits, full), logits)
-    assert torch.autograd.gradcheck(loss, logits, check_batched_grad=True)
-    assert torch.autograd.gradgradcheck(loss, logits, check_batched_grad=True)
+    if (REDUCTIONS.index(reduction) + len(kind)) % 2 == signed:  # every pair of the three
+        assert torch.autograd.gradcheck(loss, logits, check_batched_grad=True)
+        assert torch.autograd.gradgradcheck(loss, logits, check_batched_grad=True)
     slope = torch.autograd.grad(loss(logits).sum(), logits)[0]
     close(torch.func.grad(lambda f: loss(f).sum())(logits.detach()), slope)
     close(torch.func.grad(lambda f: loss(f, full).sum())(logits.detach()), slope)

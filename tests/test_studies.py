@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,11 +32,13 @@ def test_docstring_has_its_lines(name: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def everything(once: Callable[..., Path]) -> Path:
     """All studies at smoke scale, by one command."""
-    folder = tmp_path_factory.mktemp("all")
-    assert main(["study", "all", "--scale", "smoke", "--out", str(folder)]) == 0
-    return folder
+
+    def study(folder: Path) -> None:
+        assert main(["study", "all", "--scale", "smoke", "--out", str(folder)]) == 0
+
+    return once("all", study)
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -52,12 +55,6 @@ def test_smoke(name: str, everything: Path) -> None:
     for cell in cells:
         if cell["mean"] is not None:
             assert f'data-mean="{cell["mean"]!r}"' in page
-
-
-def test_a_report_is_made_again_from_the_runs(everything: Path) -> None:
-    page = (everything / "report.html").read_text()
-    assert main(["report", str(everything)]) == 0
-    assert (everything / "report.html").read_text() == page
 
 
 @pytest.mark.slow

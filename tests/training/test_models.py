@@ -18,6 +18,9 @@ from softprior.training import models
 
 NAMES = tuple(models.found())
 LARGE = {"resnet18", "resnet34", "resnet50"}
+# Where time goes into drawing weights: those that are only deeper than another are slow tests.
+DEEPER = {"resnet34", "resnet32"}
+EACH = [pytest.param(n, marks=[pytest.mark.slow] * (n in DEEPER)) for n in NAMES]
 
 
 def build(name: str, shape: tuple[int, int, int] = (3, 32, 32), classes: int = 10) -> nn.Module:
@@ -74,9 +77,7 @@ SIZES = st.tuples(*[st.integers(8, 64)] * 2) | st.tuples(*[st.integers(16, 240)]
     size=SIZES,
     classes=st.integers(2, 1000),
 )
-@example(channels=3, size=(32, 32), classes=7)
 @example(channels=1, size=(28, 28), classes=7)
-@example(channels=3, size=(64, 64), classes=7)
 @example(channels=3, size=(224, 224), classes=7)
 @example(channels=1, size=(8, 8), classes=7)
 @settings(max_examples=max(1, settings().max_examples // 3))
@@ -103,7 +104,7 @@ def test_the_stem_goes_by_the_size(name: str, size: int, side: int) -> None:
         assert stem(torch.empty(1, 3, size, size)).shape[-1] == side
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_a_step_reaches_every_parameter(name: str) -> None:
     for classes in (2, 200):
         network = build(name, small(name), classes).to(memory_format=torch.channels_last)
@@ -117,7 +118,7 @@ def test_a_step_reaches_every_parameter(name: str) -> None:
             assert parameter.grad.any()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 def test_seed_state_dict_and_order_in_memory(name: str) -> None:
     """Weights follow from the seed alone; a state_dict is the whole network; channels last
     changes nothing."""
@@ -284,7 +285,7 @@ def test_without_timm(monkeypatch: pytest.MonkeyPatch) -> None:
 SIDES = st.sampled_from([1, 2, 3, 4, 5, 7, 8, 15, 16, 31, 40, 72, 130])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", EACH)
 @given(height=SIDES, width=SIDES)
 @example(height=8, width=72)
 @example(height=1, width=1)
@@ -293,7 +294,7 @@ def test_images_of_any_shape_go_through_or_are_told_too_small(
     name: str, height: int, width: int
 ) -> None:
     """Never in the words of torch, and none of 16 pixels or more is refused."""
-    if name in LARGE and max(height, width) > 40:
+    if name in LARGE and (max(height, width) > 40 or min(height, width) not in (1, 7, 16)):
         return  # they take seconds, and are built as the first of them is
     try:
         network = build(name, (3, height, width))
