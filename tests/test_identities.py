@@ -342,7 +342,7 @@ def test_blocks_change_nothing(form: str, kind: str, block: int) -> None:
     }[form]
     want = posterior_loss(logits, labels, counts, reduction="none")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("softprior.kernel._BLOCK", block)
+        patch.setattr("softprior.fused._BLOCK", block)
         same(posterior_loss(logits, labels, counts, reduction="none"), want, logits)
 
 

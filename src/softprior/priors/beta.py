@@ -150,7 +150,7 @@ class BetaPrior(Prior):
         else:
             b = self._assign_by_rank(margins, valid, batch)
         b = gathering.local_shard(b) if shared else b
-        return TwoLevel(self.strength * b, self.strength / (batch.num_classes - 1) * (1 - b))
+        return TwoLevel(self.strength * b, self.strength / batch.others_left * (1 - b))
 
     def margins(self, batch: Batch) -> Tensor:
         """log p_y - log Σ_{j≠y} p_j (N,), or the teacher's own one number per sample."""
