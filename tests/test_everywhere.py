@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -26,6 +26,7 @@ from softprior import (
     UniformPrior,
     beta_smoothing,
     confidence_penalty,
+    kernel,
     label_smoothing,
     penalties,
     posterior_loss,
@@ -43,6 +44,14 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 
 def gradient(loss: Tensor, of: Tensor) -> Tensor:
     return torch.autograd.grad(loss.sum(), of, create_graph=True)[0]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def both_ways() -> Iterator[None]:
+    """Few logits go another way than many: here the one of many, but where the test asks."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "FEW", 0)
+        yield
 
 
 @st.composite
@@ -111,6 +120,40 @@ def test_every_call_that_torch_knows(batch: dict[str, Any]) -> None:
                 close(gradient(got, ours).movedim(at, usual), slope)
                 (plain,) = torch.autograd.grad(loss(ours, asked).sum(), ours)
                 close(plain.movedim(at, usual), slope)
+
+
+@given(batches(), st.sampled_from(("two-level", "numbers", "sparse", "dense")), st.booleans())
+def test_few_logits_go_another_way_to_the_same(
+    batch: dict[str, Any], form: str, weighted: bool
+) -> None:
+    logits, labels = batch["logits"], batch["labels"]
+    dim = min(1, logits.ndim - 1)
+    shape = logits.shape[:dim] + logits.shape[dim + 1 :]
+    on = torch.rand(shape, dtype=logits.dtype)
+    few = torch.rand(*shape, logits.shape[dim]).argsort(-1)[..., :2]
+    counts: Any = {
+        "two-level": TwoLevel(on, on / 3),
+        "numbers": TwoLevel(0.3, 0.1),
+        "sparse": Sparse(few, torch.rand_like(few, dtype=logits.dtype), on / 4),
+        "dense": torch.rand_like(logits),
+    }[form]
+
+    def loss(few_logits: int) -> tuple[Tensor, Tensor]:
+        f = logits.clone().requires_grad_()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(kernel, "FEW", few_logits)
+            got = posterior_loss(
+                *(f, labels, counts),
+                label_weight=0.4,
+                class_weight=batch["class_weight"],
+                sample_weight=on if weighted else None,
+                class_dim=dim,
+                reduction=batch["reduction"],
+            )
+        return got, torch.autograd.grad(got.sum(), f)[0]
+
+    for ours, theirs in zip(loss(1 << 20), loss(0), strict=True):
+        close(ours, theirs)
 
 
 def every_component() -> list[Any]:

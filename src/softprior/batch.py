@@ -136,6 +136,10 @@ class Batch:
             self._valid = (valid_mask(self.labels),)
         return self._valid[0]
 
+    @valid.setter
+    def valid(self, mask: Tensor | None) -> None:
+        self._valid = (mask,)
+
     @property
     def label_margin(self) -> Tensor:
         """The student's log-odds of the label, (N,): see :func:`softprior.margin.label_margin`."""

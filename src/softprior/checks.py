@@ -133,6 +133,11 @@ def on_device(values: Tensor, name: str) -> None:
 def logits_matrix(logits: Tensor, name: str = "logits") -> None:
     """Raise unless ``logits`` is a non-empty floating tensor of shape (B, K) with K ≥ 2."""
     floating(logits, name)
+    rows_of_classes(logits, name)
+
+
+def rows_of_classes(logits: Tensor, name: str = "logits") -> None:
+    """The same of a tensor that is known to be floating."""
     if logits.ndim != 2:
         hint = (
             "; move the classes last and flatten the rest: logits.movedim(1, -1).flatten(0, -2)"
@@ -210,6 +215,8 @@ def teacher_confidence(logits: Tensor, confidence: Tensor, valid: Tensor | None 
     if confidence.device != logits.device:
         raise ValueError(f"teacher_logits are on {confidence.device}, logits on {logits.device}")
     if not devices.values_visible(confidence):
+        return
+    if not math.isnan(float(confidence.detach().sum())):  # one cheap pass; ±inf may make it NaN
         return
     wrong = confidence.isnan()
     if bool((wrong if valid is None else wrong & valid).any()):

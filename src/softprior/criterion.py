@@ -13,7 +13,7 @@ from softprior.batch import Batch
 from softprior.component import State, follow, without_autocast
 from softprior.counts import Counts, TwoLevel, check_counts, smoothing_of
 from softprior.label_weight import resolved_label_weight
-from softprior.labels import class_labels
+from softprior.labels import labels_and_mask
 from softprior.layout import Layout, layout_of
 from softprior.penalties import Penalty
 from softprior.posterior import REDUCTIONS, Reduction
@@ -232,14 +232,16 @@ class PosteriorLoss(nn.Module):
     ) -> Batch:
         """What was passed, as rows of classes."""
         rows = layout.rows(logits)
-        checks.logits_matrix(rows)
-        labels = class_labels(rows, layout.labels(labels), self.ignore_index)
+        checks.rows_of_classes(rows)
+        labels, valid = labels_and_mask(rows, layout.labels(labels), self.ignore_index)
         teacher_logits, index, *when = rest
         if class_mask is not None:
             class_mask = class_mask_rows(class_mask, logits, layout)
         of_rows = (layout.of_teacher(teacher_logits), layout.of_index(index))
         epoch, epochs = when
-        return self._of_rows(rows, labels, *of_rows, epoch, epochs, class_mask)
+        batch = self._of_rows(rows, labels, *of_rows, epoch, epochs, class_mask)
+        batch.valid = valid
+        return batch
 
     def _of_rows(
         self,

@@ -6,6 +6,7 @@ import math
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from softprior import checks, devices
@@ -13,6 +14,7 @@ from softprior.counts import Counts, Sparse, TwoLevel, check_counts
 from softprior.fused import Fused, accumulate, traceable
 
 Reduction = Literal["none", "mean", "sum"]
+FEW = 1 << 16  # logits: up to here calls cost more than memory
 
 
 def loss(
@@ -36,6 +38,9 @@ def loss(
     what stands on a class; masked classes, (K,) or (B, K), weigh nothing and are not in the sum.
     """
     dtype = accumulate(logits)
+    if logits.numel() <= FEW and class_mask is None and logits.device.type == "cpu":
+        small = (labels, counts, label_weight, reduction, valid, class_weight, sample_weight)
+        return _finite(_of_few(logits, *small), logits, counts, valid, None, signed)
     if not labels.is_floating_point():
         labels = (labels if valid is None else labels.clamp(min=0)).unsqueeze(1)
     w, masked, free = _classes(logits, class_weight, class_mask, dtype)
@@ -84,11 +89,91 @@ def loss(
         out = Fused.apply(  # type: ignore[no-untyped-call]
             *(logits, labels, valid, on, off, dense, at, more, w, masked, each, total, divisor)
         )
-    # A loss that is not finite is the free sign of bad input: only then look for the cause.
+    return _finite(out, logits, counts, valid, masked, signed)
+
+
+def _of_few(
+    logits: Tensor,
+    labels: Tensor,
+    counts: Counts,
+    label_weight: Tensor | float,
+    reduction: Reduction,
+    valid: Tensor | None,
+    class_weight: Tensor | None,
+    sample_weight: Tensor | None,
+) -> Tensor:
+    """The same by torch's cross-entropy with a target (B, K) that need not add up to 1.
+
+    Of few logits the number of calls is the cost, not what each call does.
+    """
+    dtype = accumulate(logits)
+    if valid is not None:
+        logits = logits.masked_fill(~valid.unsqueeze(1), 0.0)  # may be NaN
+    soft = labels.is_floating_point()
+    factor: Tensor | float = 1.0 if sample_weight is None else sample_weight
+    if _are_none(counts):  # a class that -inf masks has no part in it
+        target = labels.to(dtype) if soft else labels
+        factor = factor * label_weight
+    else:
+        known = labels if valid is None or soft else labels.clamp(min=0)
+        target = targets(known, counts, label_weight, logits)
+        if valid is not None:
+            target = target.masked_fill(~valid.unsqueeze(1), 0.0)
+    w = None if class_weight is None else class_weight.to(dtype)
+    reduced: Reduction = "none" if isinstance(factor, Tensor) else reduction
+    if reduced == "mean" and not (valid is None and (w is None or soft)):
+        reduced = "sum"
+    loss = F.cross_entropy(logits.to(dtype), target, w, ignore_index=-1, reduction=reduced)
+    if isinstance(factor, Tensor) or factor != 1:
+        loss = loss * factor
+    if reduced == reduction:
+        return loss
+    total = loss.sum()
+    if reduction == "sum":
+        return total
+    return total / divisor_of(logits, labels, valid, class_weight, sample_weight)
+
+
+def _are_none(counts: Counts) -> bool:
+    return isinstance(counts, TwoLevel) and all(type(n) is float and n == 0 for n in counts)
+
+
+def targets(labels: Tensor, counts: Counts, label_weight: Tensor | float, logits: Tensor) -> Tensor:
+    """label_weight · y + counts, (B, K): what weighs -log z_c in the loss."""
+    rows, classes = logits.shape
+    dtype = accumulate(logits)
+    weight: Tensor | float = _column(label_weight, dtype, rows)
+    if isinstance(counts, TwoLevel):
+        on, off = (_column(level, dtype, rows) for level in counts)
+        if labels.is_floating_point():
+            mixed: Tensor = off + (weight + (on - off)) * labels.to(dtype)
+            return mixed
+        if isinstance(off, Tensor):
+            every: Tensor = off.expand(rows, classes)
+        else:
+            every = logits.new_full(logits.shape, off, dtype=dtype)
+        at_label: Tensor | float = weight + on
+        return every.scatter(1, labels.unsqueeze(1), at_label)
+    dense = counts.dense(classes, dtype) if isinstance(counts, Sparse) else counts.to(dtype)
+    if labels.is_floating_point():
+        return dense + labels.to(dtype) * weight
+    on_label = weight if isinstance(weight, Tensor) else dense.new_full((rows, 1), weight)
+    return dense.scatter_add(1, labels.unsqueeze(1), on_label)
+
+
+def _finite(
+    out: Tensor,
+    logits: Tensor,
+    counts: Counts,
+    valid: Tensor | None,
+    masked: Tensor | None,
+    signed: bool,
+) -> Tensor:
+    """The loss; where it is not finite, the free sign of bad input, the cause is looked for."""
     # Under autocast a gradient scaler may be waiting for just that, so it is let through.
     if (
         devices.values_visible(out)
-        and not math.isfinite(out.detach().sum().item())
+        and not math.isfinite((out if out.ndim == 0 else out.detach().sum()).item())
         and not torch.is_autocast_enabled("cpu")
     ):
         checks.finite_logits(logits, valid=valid, masked=masked)
@@ -139,4 +224,7 @@ def _classes(
 
 def _column(level: Tensor | float, dtype: torch.dtype, rows: int) -> Any:
     """A number as it is; a tensor (), (1,) or (B,) as a column (B, 1)."""
-    return level.to(dtype).reshape(-1, 1).expand(rows, 1) if isinstance(level, Tensor) else level
+    if not isinstance(level, Tensor):
+        return level
+    level = level.to(dtype)
+    return level.unsqueeze(1) if level.shape == (rows,) else level.reshape(-1, 1).expand(rows, 1)

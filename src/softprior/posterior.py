@@ -21,7 +21,7 @@ from softprior.counts import (
     dense_counts,
     label_probabilities,
 )
-from softprior.labels import class_labels, valid_mask
+from softprior.labels import class_labels, labels_and_mask
 from softprior.layout import layout_of
 from softprior.weights import check_class_weight, check_masked, class_mask_rows, sample_weights
 
@@ -101,11 +101,10 @@ def posterior_loss(
     checks.flag("signed", signed)
     layout = layout_of(logits, labels, class_dim)
     rows = layout.rows(logits)
-    checks.logits_matrix(rows)
-    labels = class_labels(rows, layout.labels(labels), ignore_index)
+    checks.rows_of_classes(rows)
+    labels, valid = labels_and_mask(rows, layout.labels(labels), ignore_index)
     counts = layout.counts(counts)
     check_counts(rows, counts, signed=signed)
-    valid = valid_mask(labels)
     if class_weight is not None:
         check_class_weight(class_weight, rows.shape[1], rows.device)
     if sample_weight is not None:

@@ -194,4 +194,4 @@ class BetaPrior(Prior):
 def _uniform(like: Tensor, batch: Batch) -> Tensor:
     """Uniform draws (N,), in float64 whatever the logits: the same ones in every precision."""
     drawn = torch.rand(len(like), generator=batch.generator, dtype=torch.float64)
-    return drawn.to(batch.dtype).to(like.device)
+    return drawn.to(like.device, batch.dtype)
