@@ -19,7 +19,8 @@ SHARED = {"checks", "devices", "labels", "counts", "margin", "discovery", "gathe
 COMPONENT = {"batch", "component"}  # of whoever remembers
 FAMILIES = {"priors", "penalties", "teachers"}
 PUBLIC = COMPONENT | FAMILIES | {"counts", "criterion", "diagnostics", "losses", "posterior"}
-CORE = SHARED | PUBLIC | {"", "kernel", "recent", "matching", "records", "own"}
+CORE = SHARED | PUBLIC | {"", "kernel", "label_weight", "recent", "matching", "records", "own"}
+
 RUNNING = {"training", "evidence", "studies", "engines", "report"}
 EVERYTHING = CORE | RUNNING | {"experiment", "predictions", "seeds", "cli"}
 # part: (parts of softprior, third parties). "" is the package itself, its public names. A part
@@ -37,15 +38,19 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
     "batch": ({"checks", "labels", "margin"}, {"torch"}),
     "component": ({"batch"}, {"torch"}),
     "own": ({"checks"}, set()),
-    "kernel": ({"checks", "counts", "devices"}, {"torch"}),
-    "posterior": ({"checks", "counts", "kernel", "labels"}, {"torch"}),
+    "layout": ({"checks", "counts"}, {"torch"}),
+    "weights": ({"checks", "counts", "devices", "layout"}, {"torch"}),
+    "label_weight": ({"checks", "priors"}, set()),
+    "fused": ({"counts"}, {"torch"}),
+    "kernel": ({"checks", "counts", "devices", "fused"}, {"torch"}),
+    "posterior": ({"checks", "counts", "kernel", "labels", "layout", "weights"}, {"torch"}),
     "criterion": (
         COMPONENT
         | SHARED - {"discovery", "margin"}
-        | {"kernel", "posterior", "priors", "penalties"},
+        | {"kernel", "label_weight", "layout", "posterior", "priors", "penalties", "weights"},
         {"torch"},
     ),
-    "losses": ({"checks", "criterion", "penalties", "posterior", "priors"}, set()),
+    "losses": ({"checks", "criterion", "penalties", "posterior", "priors"}, {"torch"}),
     "matching": ({"checks", "devices", "labels"}, {"torch"}),
     "recent": (COMPONENT | {"devices"}, {"torch"}),
     "priors": (SHARED | COMPONENT | {"matching", "recent"}, {"torch"}),
@@ -252,6 +257,7 @@ LONG = {
     "training/recipe.py": 500,  # a recipe is read, checked, named and stored in one place
     "training/store.py": 295,
     "cli/_parser.py": 265,
+    "criterion.py": 305,  # one call, from what is passed to what is remembered
     "evidence/comparison.py": 340,  # all the ways to show one
 }
 

@@ -8,7 +8,7 @@ import math
 import pickle
 import shutil
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -47,6 +47,14 @@ from softprior.recent import WINDOW, Recent
 B, K = 9, 6
 close = torch.testing.assert_close
 REDUCTIONS = ("none", "mean", "sum")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_of_many_logits() -> Iterator[None]:
+    """Few logits go another way, which tests/test_everywhere.py compares with the one of many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "FEW", 0)
+        yield
 
 
 def batch(rows: int = B, classes: int = K) -> tuple[Tensor, Tensor, Tensor]:
@@ -342,7 +350,7 @@ def test_blocks_change_nothing(form: str, kind: str, block: int) -> None:
     }[form]
     want = posterior_loss(logits, labels, counts, reduction="none")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("softprior.kernel._BLOCK", block)
+        patch.setattr("softprior.fused._BLOCK", block)
         same(posterior_loss(logits, labels, counts, reduction="none"), want, logits)
 
 

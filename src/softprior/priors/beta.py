@@ -151,7 +151,7 @@ class BetaPrior(Prior):
         else:
             b = self._assign_by_rank(margins, valid, batch)
         b = gathering.local_shard(b) if shared else b
-        return TwoLevel(self.strength * b, self.strength / (batch.num_classes - 1) * (1 - b))
+        return TwoLevel(self.strength * b, self.strength / batch.others_left * (1 - b))
 
     def margins(self, batch: Batch) -> Tensor:
         """log p_y - log Σ_{j≠y} p_j (N,), or the teacher's own one number per sample."""
@@ -195,4 +195,4 @@ class BetaPrior(Prior):
 def _uniform(like: Tensor, batch: Batch) -> Tensor:
     """Uniform draws (N,), in float64 whatever the logits: the same ones in every precision."""
     drawn = torch.rand(len(like), generator=batch.generator, dtype=torch.float64)
-    return drawn.to(batch.dtype).to(like.device)
+    return drawn.to(like.device, batch.dtype)

@@ -103,7 +103,7 @@ class TeacherPrior(Prior):
     def counts(self, batch: Batch) -> Counts:
         teacher_logits, valid = batch.teacher_logits, batch.valid
         assert teacher_logits is not None  # needs_teacher
-        checks.teacher_matrix(batch.logits, teacher_logits, valid)
+        checks.teacher_matrix(batch.logits, teacher_logits, valid, batch.class_mask)
         if self.top is not None and self.top < batch.num_classes - 1:
             return self._top(teacher_logits, self.top, batch)
         if self.weighting == "map":
@@ -130,7 +130,9 @@ class TeacherPrior(Prior):
         f = likely.values.to(batch.dtype) - largest
         values = (f / self.temperature - level.unsqueeze(1)).exp_()
         values.mul_(self.strength)
-        rest = (total - values.sum(1)).clamp_(min=0) / (batch.num_classes - m)
+        others = batch.classes_left - m
+        others = others.clamp(min=1) if isinstance(others, Tensor) else others
+        rest = (total - values.sum(1)).clamp_(min=0) / others
         if batch.valid is not None:  # an ignored row may be NaN
             values.masked_fill_(~batch.valid.unsqueeze(1), 0.0)
             rest.masked_fill_(~batch.valid, 0.0)

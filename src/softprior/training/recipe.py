@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from softprior import checks, records
 from softprior.component import Component
-from softprior.criterion import resolved_label_weight
+from softprior.label_weight import resolved_label_weight
 from softprior.penalties import Penalty
 from softprior.priors import Prior
 from softprior.records import Objects
