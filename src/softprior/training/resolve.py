@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from softprior.training import images
+from softprior.training import images, models
 from softprior.training.images import Dataset, OwnData
 from softprior.training.images.own import FOLDER
+from softprior.training.models import OwnNetwork
+from softprior.training.pretrained import Pretrained
 from softprior.training.recipe import Recipe
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -82,6 +85,41 @@ def _is_there(recipe: Recipe) -> bool:
     if recipe.fingerprint is None or isinstance(recipe.dataset, OwnData):
         return True
     return recipe.dataset in images.NAMES or Path(recipe.dataset).expanduser().exists()
+
+
+def check_networks(recipes: Iterable[Recipe]) -> None:
+    """Raise where images do not go through the network of a recipe, or of a teacher behind it.
+
+    Each pair of data and network is tried once, with at most one image decoded.
+
+    Raises:
+        ValueError, TypeError: what :func:`.models.build` says.
+    """
+    tried: set[object] = set()
+    for recipe in recipes:
+        at: object = recipe
+        while isinstance(at, Recipe) and _is_there(at):
+            networks = [at.model]
+            if isinstance(at.teacher, Pretrained):
+                networks.append(at.teacher.model)
+            for network in networks:
+                one = (at.dataset, at.resolution, at.subset, network)
+                if one not in tried:
+                    tried.add(one)
+                    _try_one(at, network)
+            at = at.teacher
+
+
+def _try_one(recipe: Recipe, network: str | OwnNetwork) -> None:
+    data, size = recipe.dataset, recipe.resolution
+    enough = models.smallest(network) if isinstance(network, str) else math.inf
+    if size is not None and size >= enough:
+        return
+    shape = images.shape(data, size)
+    if min(shape[1:]) >= enough:
+        return
+    classes = data.classes if isinstance(data, OwnData) else images.classes(data, recipe.subset)
+    models.build(network, shape, len(classes), seed=0)
 
 
 def load(recipe: Recipe, progress: Progress | None = None) -> Dataset:

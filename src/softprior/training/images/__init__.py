@@ -36,6 +36,7 @@ __all__ = [
     "load",
     "notes",
     "parse",
+    "shape",
     "stratified",
 ]
 
@@ -101,6 +102,16 @@ def check_split(name_or_path: str | Path, subset: str | None, validation: float)
     source = _source(name_or_path, subset, None)
     _, kept = stratified(source.train.labels, validation, generator("validation"))
     _no_class_lost(source, kept)
+
+
+def shape(
+    data: str | Path | OwnData, resolution: int | None = None, cache: Path | None = None
+) -> tuple[int, int, int]:
+    """(channels, height, width) of the first training image; no other is decoded."""
+    part = data.train.part if isinstance(data, OwnData) else _source(data, None, cache).train
+    pixels, _, _ = decoded([Job(part, [0], [0])], resolution)
+    height, width, channels = pixels.shape[1:]
+    return channels, height, width
 
 
 def smallest_class(name_or_path: str | Path, subset: str | None = None) -> int:
