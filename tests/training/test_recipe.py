@@ -503,12 +503,12 @@ def test_every_member_has_a_name_and_a_label() -> None:
     assert ema.EMA() == EMA()
 
 
-def test_running_ranks_have_a_version_of_their_own() -> None:
+@pytest.mark.parametrize("changed", [BetaPrior(among="running"), BetaPrior(draw="quantile")])
+def test_draws_that_have_changed_have_a_version_of_their_own(changed: BetaPrior) -> None:
     """Those stored before are shown and not trained again; other runs are as they were."""
-    running = BetaPrior(among="running")
-    record = records.to_record("prior", running)
+    record = records.to_record("prior", changed)
     assert record["version"] == 2
-    assert records.from_record("prior", record, {}) == running
+    assert records.from_record("prior", record, {}) == changed
     del record["version"]
     assert not records.imported(records.from_record("prior", record, {}))
     assert "version" not in records.to_record("prior", BetaPrior())

@@ -51,7 +51,11 @@ class BetaPrior(Prior):
     Args:
         strength: pseudo-counts per sample, ≥ 0 (w of the usual mix).
         a: first shape parameter of Beta(a, 1), > 0; mean of b is a / (a + 1).
-        draw: ``"random"``, or ``"quantile"``: ``b_r = ((r - 1/2) / m)^(1/a)``, no randomness.
+        draw: ``"random"``, or ``"quantile"``, no randomness: the mean of u^(1/a) over the r-th of
+            m equal parts of [0, 1], whose mean over r is a / (a + 1) at every m:
+
+                b_r = m · a/(a + 1) · ((r/m)^(1 + 1/a) - ((r - 1)/m)^(1 + 1/a))
+
             Without meaning for ``"running"``: of n draws the r-th is the quantile to within
             about 1/√n, and n is large.
         order: ``"intact"``; controls: ``"random"`` or ``"reversed"``.
@@ -130,8 +134,9 @@ class BetaPrior(Prior):
 
     @property
     def version(self) -> int:  # type: ignore[override]
-        # 2: ranked among its time, before it was by the margins themselves.
-        return 2 if self.among == "running" else 1
+        # 2: ranked among its time, before it was by the margins themselves; quantile draws whose
+        # mean is that of Beta, before they were u^(1/a) in the middle of each part.
+        return 2 if self.among == "running" or self.draw == "quantile" else 1
 
     def state(self, num_samples: int | None, num_classes: int | None) -> Recent | None:
         return Recent(margins_of=self.margins) if self.among == "running" else None
@@ -173,11 +178,18 @@ class BetaPrior(Prior):
         if self.draw == "quantile":
             m = rows if valid is None else valid.sum()
             place = torch.arange(rows, device=device) - (rows - m)
-            u = ((place + 0.5).to(batch.dtype) / m).clamp(min=0)
+            b = self._quantiles(place.clamp(min=0).to(batch.dtype) + 1, m)
         else:
             u = (drawn if valid is None else drawn.masked_fill(~valid, 0.0)).sort().values
-        b = u ** (1 / self.a)
+            b = u ** (1 / self.a)
         return torch.empty_like(b).scatter_(0, order, b)
+
+    def _quantiles(self, r: Tensor, m: int | Tensor) -> Tensor:
+        """b_r, written so that no two numbers near each other are subtracted."""
+        power = 1 + 1 / self.a
+        part = -r * torch.expm1(power * torch.log1p(-1 / r)) / power
+        # At a huge a neighbours are equal but for rounding.
+        return ((r / m) ** (1 / self.a) * part).clamp(max=1).sort().values
 
     def _assign_by_quantile(
         self, margins: Tensor, valid: Tensor | None, batch: Batch, recent: Recent
