@@ -46,6 +46,7 @@ EXAMPLES = [
     replace(FIRST, prior=BetaPrior.matching(0.15), label_weight=0.5, teacher="ema"),
     replace(FIRST, prior=BetaPrior(draw="quantile"), teacher="memory"),
     replace(FIRST, prior=BetaPrior(order="reversed")),
+    replace(FIRST, prior=BetaPrior(order=-0.25)),
     replace(FIRST, prior=TeacherPrior(), teacher=FIRST, match_smoothing=0.15),
     replace(FIRST, penalty=ConfidencePenalty(0.2)),
     replace(FIRST, prior="beta", penalty="confidence"),
@@ -306,6 +307,9 @@ SPELLINGS: list[Callable[[], list[Recipe]]] = [
     lambda: [Recipe(label_weight=weight) for weight in (None, 1, 1.0)],
     lambda: [Recipe(learning_rate=1), Recipe(learning_rate=1.0)],
     lambda: [Recipe(prior=BetaPrior(a=a)) for a in (5, 5.0)],
+    lambda: [Recipe(prior=BetaPrior(order=order)) for order in ("intact", 1, 1.0)],
+    lambda: [Recipe(prior=BetaPrior(order=order)) for order in ("random", 0, 0.0, -0.0)],
+    lambda: [Recipe(prior=BetaPrior(order=order)) for order in ("reversed", -1, -1.0)],
     lambda: [Recipe(subset=s) for s in ("classes=3,per_class=5", "seed=0, per_class=5, classes=3")],
     lambda: [Recipe(), Recipe(fingerprint="digits"), resolve(Recipe())],
 ]
