@@ -541,8 +541,10 @@ def test_beta_prior_by_hand(draw: Any, order: Any, ranked: str, ignored: bool) -
     u = torch.rand(B, dtype=torch.float64, generator=torch.Generator().manual_seed(11))
     u = u[keep]  # the draws of ignored samples are thrown away
     if draw == "quantile":
-        u = torch.tensor([(i + 0.5) / len(keep) for i in range(len(keep))])
-    b = [v ** (1 / 3.0) for v in u.double().tolist()]
+        m, c = len(keep), 4 / 3  # the mean of u^(1/3) over each part, by its antiderivative
+        b = [m / c * ((r / m) ** c - ((r - 1) / m) ** c) for r in range(1, m + 1)]
+    else:
+        b = [v ** (1 / 3.0) for v in u.tolist()]
     advice = {"teacher": teacher, "own": None, "confidence": torch.rand(B)}[ranked]
     votes = torch.softmax(logits if ranked == "own" else teacher, -1)
     confidence = (
@@ -621,7 +623,24 @@ def test_mean_target_of_the_true_class(smoothing: float) -> None:
     error = every.std().item() / math.sqrt(every.numel())
     assert abs(every.mean().item() - (1 - smoothing)) < 4 * error
     quantile = BetaPrior.matching(smoothing, draw="quantile")(Batch(logits, labels))
-    assert abs((0.4 + quantile.on_label).mean().item() - (1 - smoothing)) < 1e-3
+    assert abs((0.4 + quantile.on_label).mean().item() - (1 - smoothing)) < 1e-6
+
+
+@pytest.mark.parametrize("a", [1e-3, 0.1, 0.5, 1.0, 2.0, 3.0, 11.0, 1e3, 1e12, 1e300])
+def test_quantile_draws_have_the_mean_of_beta_in_every_batch(a: float) -> None:
+    """Sorted and in [0, 1]; also where some samples are ignored."""
+    prior = BetaPrior(1.0, a, draw="quantile")
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-6)):
+        for m in range(1, 1001):
+            b = prior._quantiles(torch.arange(1, m + 1, dtype=dtype), m)
+            assert abs(b.double().mean().item() - a / (a + 1)) < tolerance
+            assert b[0] >= 0
+            assert b[-1] <= 1
+            assert bool((b[1:] >= b[:-1]).all())
+    logits, labels, _ = batch(40)
+    labels[::3] = -1
+    b = prior(Batch(logits.double(), labels)).on_label[labels >= 0]
+    assert abs(b.mean().item() - a / (a + 1)) < 1e-12
 
 
 def test_saturated_logits_are_still_ranked() -> None:

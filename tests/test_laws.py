@@ -70,6 +70,9 @@ GRID: dict[str, list[dict[str, Any]]] = {
         {"among": "running"},
         {"among": "running", "order": "reversed", "strength": 1.5},
         {"among": "running", "order": "random"},
+        {"order": 0.5},
+        {"draw": "quantile", "order": -0.3},
+        {"among": "running", "order": -0.5},
     ],
 }
 LABELS = ["indices", "ignored", "probabilities"]

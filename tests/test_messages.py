@@ -502,6 +502,13 @@ def test_matching_wants_indices() -> None:
             ),
         ),
         (
+            lambda: BetaPrior(order=1.5),
+            (
+                "order (intact, random, reversed, or a rank correlation) must be a number in "
+                "[-1, 1], got 1.5"
+            ),
+        ),
+        (
             lambda: BetaPrior(among="globally"),  # type: ignore[arg-type]
             (
                 "unknown among 'globally': did you mean 'global'? known are 'global', 'local', "

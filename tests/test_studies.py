@@ -157,6 +157,8 @@ FIRST = Recipe()
         (Recipe(prior=BetaPrior(order="random")), "Beta (random order)"),
         (Recipe(prior=BetaPrior(order="random"), teacher="ema"), "Beta (random order)"),
         (Recipe(prior=BetaPrior(order="reversed")), "Beta (reversed order)"),
+        (Recipe(prior=BetaPrior(order=-1)), "Beta (reversed order)"),
+        (Recipe(prior=BetaPrior(order=0.5)), "Beta (rank correlation 0.5)"),
         (
             Recipe(prior=BetaPrior(order="reversed"), teacher="memory"),
             "Beta (reversed order), memory",
@@ -193,7 +195,8 @@ def test_name_of_a_method(recipe: Recipe, name: str) -> None:
     assert found.label == name
     base = name.partition(",")[0]
     assert found["name"] == base
-    assert (base in COLOURS) == (base != "Beta (earlier generation)")
+    unusual = ("Beta (earlier generation)", "Beta (rank correlation 0.5)")
+    assert (base in COLOURS) == (base not in unusual)
     assert found.colour == COLOURS.get(base, GREY)
     families = {"Beta": "beta", "label": "uniform", "self": "teacher", "confidence": "confidence"}
     assert found["family"] == families.get(base.replace("-", " ").split()[0], "none")

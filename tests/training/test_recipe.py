@@ -46,6 +46,7 @@ EXAMPLES = [
     replace(FIRST, prior=BetaPrior.matching(0.15), label_weight=0.5, teacher="ema"),
     replace(FIRST, prior=BetaPrior(draw="quantile"), teacher="memory"),
     replace(FIRST, prior=BetaPrior(order="reversed")),
+    replace(FIRST, prior=BetaPrior(order=-0.25)),
     replace(FIRST, prior=TeacherPrior(), teacher=FIRST, match_smoothing=0.15),
     replace(FIRST, penalty=ConfidencePenalty(0.2)),
     replace(FIRST, prior="beta", penalty="confidence"),
@@ -145,14 +146,14 @@ SMALL = Recipe(
 CALLED = {
     "4cede21ac1926129": Recipe(),
     "6524da022826456c": Recipe(model="convnet", augment="crop", seed=2),
-    "bd1a2de90906ed27": Recipe(dataset="cifar10", model="resnet8"),
-    "2e3316efd8635a19": Recipe(dataset="cifar10", model="resnet20"),
-    "5842b4fa90cb0429": Recipe(dataset="cifar10", model="resnet32"),
-    "f3479f830e1d0a28": SMALL,
-    "f38c368f47f35371": replace(SMALL, resolution=32, augment="resized"),
-    "8b935c930a492ce4": replace(SMALL, prior=UniformPrior(0.15, spread="others")),
-    "a0389ad0edcdefe0": replace(SMALL, prior=BetaPrior.matching(0.15), teacher="ema"),
-    "225af3c9e7b5c45e": replace(
+    "17ee0ea2e12fd862": Recipe(dataset="cifar10", model="resnet8"),
+    "e9c5833ba35bfc0a": Recipe(dataset="cifar10", model="resnet20"),
+    "2dd9027e5e72ce79": Recipe(dataset="cifar10", model="resnet32"),
+    "71af92f59f3d3900": SMALL,
+    "71355762e19cfcaf": replace(SMALL, resolution=32, augment="resized"),
+    "2a155228caaf47f1": replace(SMALL, prior=UniformPrior(0.15, spread="others")),
+    "141fa9e084230128": replace(SMALL, prior=BetaPrior.matching(0.15), teacher="ema"),
+    "4b628fecddce76fc": replace(
         SMALL,
         prior=TeacherPrior(strength=0.6),
         teacher=replace(SMALL, initialisation=1),
@@ -393,6 +394,9 @@ SPELLINGS: list[Callable[[], list[Recipe]]] = [
     lambda: [Recipe(label_weight=weight) for weight in (None, 1, 1.0)],
     lambda: [Recipe(learning_rate=1), Recipe(learning_rate=1.0)],
     lambda: [Recipe(prior=BetaPrior(a=a)) for a in (5, 5.0)],
+    lambda: [Recipe(prior=BetaPrior(order=order)) for order in ("intact", 1, 1.0)],
+    lambda: [Recipe(prior=BetaPrior(order=order)) for order in ("random", 0, 0.0, -0.0)],
+    lambda: [Recipe(prior=BetaPrior(order=order)) for order in ("reversed", -1, -1.0)],
     lambda: [Recipe(subset=s) for s in ("classes=3,per_class=5", "seed=0, per_class=5, classes=3")],
     lambda: [Recipe(), Recipe(fingerprint="digits"), resolve(Recipe())],
 ]
@@ -590,12 +594,12 @@ def test_every_member_has_a_name_and_a_label() -> None:
     assert ema.EMA() == EMA()
 
 
-def test_running_ranks_have_a_version_of_their_own() -> None:
+@pytest.mark.parametrize("changed", [BetaPrior(among="running"), BetaPrior(draw="quantile")])
+def test_draws_that_have_changed_have_a_version_of_their_own(changed: BetaPrior) -> None:
     """Those stored before are shown and not trained again; other runs are as they were."""
-    running = BetaPrior(among="running")
-    record = records.to_record("prior", running)
+    record = records.to_record("prior", changed)
     assert record["version"] == 2
-    assert records.from_record("prior", record, {}) == running
+    assert records.from_record("prior", record, {}) == changed
     del record["version"]
     assert not records.imported(records.from_record("prior", record, {}))
     assert "version" not in records.to_record("prior", BetaPrior())
