@@ -315,7 +315,7 @@ def test_whatever_ends_the_parent_ends_all_below_it(number: int) -> None:
 
 
 # Where Ctrl-C may find a command; each says that it is there, and would go on for long.
-HOLD = "def hold():\n    print('ready', flush=True)\n    time.sleep(60)\n"
+HOLD = "def hold():\n    print('ready\\n', end='', flush=True)\n    time.sleep(60)\n"  # at one go
 PLACES = {
     "asleep": "hold()",
     "at work": "print('ready', flush=True)\nwhile True: pass",
