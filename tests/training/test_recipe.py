@@ -40,6 +40,7 @@ from softprior.training.recipe import OldFormatError
 
 FIRST = Recipe(epochs=2)
 VOTES = TeacherPrior(strength=1.0, temperature=1.0)
+TAUGHT = replace(FIRST, prior=TeacherPrior(), teacher=FIRST, match_smoothing=0.15)
 EXAMPLES = [
     FIRST,
     replace(FIRST, prior=UniformPrior(0.1)),
@@ -47,7 +48,7 @@ EXAMPLES = [
     replace(FIRST, prior=BetaPrior(draw="quantile"), teacher="memory"),
     replace(FIRST, prior=BetaPrior(order="reversed")),
     replace(FIRST, prior=BetaPrior(order=-0.25)),
-    replace(FIRST, prior=TeacherPrior(), teacher=FIRST, match_smoothing=0.15),
+    TAUGHT,
     replace(FIRST, penalty=ConfidencePenalty(0.2)),
     replace(FIRST, prior="beta", penalty="confidence"),
     list(generations(FIRST, VOTES, 4))[-1],
@@ -115,9 +116,9 @@ def test_every_field_changes_the_digest() -> None:
     changed += [replace(averaged, teacher=EMA(0.9)), replace(averaged, teacher=EMA(mode="train"))]
     changed += [replace(averaged, teacher=EMA(start="random"))]
     changed += [replace(FIRST, channels_last=False), replace(FIRST, fingerprint="other data")]
-    changed += [replace(EXAMPLES[5], teacher_targets=t) for t in ("stored", "permuted")]
+    changed += [replace(TAUGHT, teacher_targets=t) for t in ("stored", "permuted")]
     changed += [taught, replace(taught, teacher="ema"), replace(taught, teacher="memory")]
-    changed += [EXAMPLES[5], replace(EXAMPLES[5], match_smoothing=None)]
+    changed += [TAUGHT, replace(TAUGHT, match_smoothing=None)]
     digests = {recipe.digest for recipe in [FIRST, *changed]}
     assert len(digests) == 1 + len(changed)
 

@@ -103,7 +103,7 @@ def check_networks(recipes: Iterable[Recipe]) -> None:
             if isinstance(at.teacher, Pretrained):
                 networks.append(at.teacher.model)
             for network in networks:
-                one = (at.dataset, at.resolution, at.subset, network)
+                one = (at.dataset, at.resolution, at.view_size, at.subset, network)
                 if one not in tried:
                     tried.add(one)
                     _try_one(at, network)
@@ -111,7 +111,7 @@ def check_networks(recipes: Iterable[Recipe]) -> None:
 
 
 def _try_one(recipe: Recipe, network: str | OwnNetwork) -> None:
-    data, size = recipe.dataset, recipe.resolution
+    data, size = recipe.dataset, recipe.view_size or recipe.resolution
     enough = models.smallest(network) if isinstance(network, str) else math.inf
     if size is not None and size >= enough:
         return
