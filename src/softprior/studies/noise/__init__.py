@@ -5,7 +5,8 @@ Claim: under label noise every regulariser is more accurate than cross-entropy, 
 Paper: not in it (label smoothing under noise: Lukasik et al., ICML 2020; soft weights above 1: Das
     and Sanghavi, ICML 2023).
 Run: softprior study noise
-Cost: 420 runs at desk scale, 9 min 23 s of training in total on one core of an AMD EPYC.
+Cost: 480 runs at desk scale; 420 of them 9 min 23 s of training in total on one core of an AMD
+    EPYC.
 Expected: on digits every regulariser predicts fewer of the wrong labels than cross-entropy; where
     many labels are wrong, soft weights above 1 are worse than those below 1.
 """
