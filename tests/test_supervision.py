@@ -342,7 +342,7 @@ def test_ctrl_c_ends_a_command_wherever_it_is(place: str, tmp_path: Path) -> Non
         f"_interrupts.end_on_ctrl_c('stopped')\n{HOLD}"
         f"try:\n{''.join(f'    {line}' for line in PLACES[place].splitlines(True))}\n"
         "except KeyboardInterrupt:\n    print('stopped', file=sys.stderr)\n"
-        "    _interrupts.has_been_told()\n    sys.exit(130)\n"
+        "    _interrupts.has_been_shown()\n    sys.exit(130)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", source],

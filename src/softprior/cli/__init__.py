@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from softprior.cli._interrupts import EXIT_CODE, end_on_ctrl_c, has_been_told
+from softprior.cli._interrupts import EXIT_CODE, end_on_ctrl_c, has_been_shown
 from softprior.cli._streams import say, standard_streams
 
 # What is raised with a message of ours, or of the operating system's.
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()
         except KeyboardInterrupt:
             say(_stopped(given))
-            has_been_told()
+            has_been_shown()
             return EXIT_CODE
         except BrokenPipeError:
             return 141

@@ -73,13 +73,13 @@ class Events:
     def close(self) -> None:
         """Write what is left."""
         if self.writer is not None:
-            with suppress(OSError):  # told when a row was written
+            with suppress(OSError):  # said when a row was written
                 self.writer.close()
         threading.excepthook = self.hook
 
 
 def _quiet(trouble: Any) -> None:
-    """A full disk is told in a line, and not as the traceback of a thread."""
+    """A full disk is one line of warning, and not the traceback of a thread."""
     if not isinstance(trouble.exc_value, OSError):
         threading.__excepthook__(trouble)
 

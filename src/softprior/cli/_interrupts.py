@@ -10,7 +10,7 @@ from typing import NoReturn
 
 PATIENCE = 2.0  # seconds for a command to end by itself
 EXIT_CODE = 130
-_told = False
+_shown = False
 
 
 def end_on_ctrl_c(message: str) -> None:
@@ -28,7 +28,7 @@ def end_on_ctrl_c(message: str) -> None:
     def end() -> NoReturn:
         cursor = "\033[?25h" if os.isatty(2) else ""  # a progress bar hides it
         try:
-            os.write(2, (cursor + ("" if _told else f"{message}\n")).encode(errors="replace"))
+            os.write(2, (cursor + ("" if _shown else f"{message}\n")).encode(errors="replace"))
         finally:
             os._exit(EXIT_CODE)
 
@@ -44,10 +44,10 @@ def end_on_ctrl_c(message: str) -> None:
     signal.signal(signal.SIGINT, on_interrupt)
 
 
-def has_been_told() -> None:
+def has_been_shown() -> None:
     """The message has been shown: an end that has to be forced adds nothing."""
-    global _told
-    _told = True
+    global _shown
+    _shown = True
 
 
 def _is_importing(frame: FrameType | None) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, TextIO, cast
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """All three are there while a command runs, and what cannot be told stops no training."""
+    """All three are there while a command runs, and what cannot be shown stops no training."""
     before = sys.stdin, sys.stdout, sys.stderr
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -106,7 +106,7 @@ class _Named(_Stream):
 
 
 class _Unfailing(_Stream):
-    """Where it is full, nothing is told, and the work goes on."""
+    """Where it is full, nothing is shown, and the work goes on."""
 
     def write(self, text: str) -> int:
         try:

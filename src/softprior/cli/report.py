@@ -90,7 +90,7 @@ def run(options: Namespace) -> int:
                 damaged += len(wrong)
                 for path, why in wrong.items():
                     print(f"softprior: left out: {why}", file=sys.stderr)
-                    warnings.filterwarnings("ignore", re.escape(f"run {path} "))  # told once
+                    warnings.filterwarnings("ignore", re.escape(f"run {path} "))  # said once
                 print(f"verified: {folder / 'runs'}: {whole} whole, {len(wrong)} not")
             sections = gather(folder)
         if (file := options.update) is not None:

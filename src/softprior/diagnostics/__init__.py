@@ -93,7 +93,7 @@ def diagnose(
     ``log_softmax`` leaves log-probabilities unchanged, so wherever logits are wanted
     log-probabilities serve too; probabilities never do. Nothing is guessed from values: for
     probabilities write ``diagnose(p, labels, probs=True)``. Logits that look like probabilities
-    are told in a warning. All this holds of every diagnostic here.
+    are named in a warning. All this holds of every diagnostic here.
 
     Args:
         logits: (n, K), a tensor or a NumPy array of any floating dtype; computed in float64, a

@@ -103,7 +103,7 @@ def _warn_of_probabilities(logits: Any) -> None:
         return  # refused by name where it is asked for
     if logits.device.type == "meta" or logits.numel() == 0 or logits.element_size() < 2:
         return
-    for rows in (logits[:1], logits):  # logits are told by their first row
+    for rows in (logits[:1], logits):  # one row shows that they are logits
         sums = rows.detach().float().sum(-1)
         if not bool((rows >= 0).all()) or not bool(((sums - 1).abs() <= _ROUNDING).all()):
             return

@@ -12,7 +12,7 @@ from softprior.training.resolve import check_networks
 
 
 def with_data(scale: Scale, progress: Callable[[int, int], None] | None = None) -> Scale:
-    """The scale, and what is in its data set; what is left out of it is told once."""
+    """The scale, and what is in its data set; a warning says once what is left out of it."""
     if scale.dataset is None:
         return scale
     images.check(scale.dataset)

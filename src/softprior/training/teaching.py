@@ -58,7 +58,7 @@ def build_teacher(
         logits = teacher_run.predictions("train")[0]
     else:
         at_work = copy.deepcopy(earlier).to(data.mean.device)
-        # The student is taught on views, of which a teacher is less sure than of the images.
+        # The student sees views, of which a teacher is less sure than of the images.
         seen = data.train._replace(pixels=_a_view(recipe, data)) if views else data.train
         logits = predict(at_work, seen, data, recipe.precision)
     if recipe.match_smoothing is not None:

@@ -26,11 +26,11 @@ def training_summary(
     facts: Mapping[str, Column] | None = None,
 ) -> Table:
     """The teachers' temperature, what was taken from the labels, and what was memorised."""
-    taught = {
+    with_teacher = {
         method: [r for r in of if r.recipe.prior is not None and r.recipe.prior.needs_teacher]
         for method, of in groups.items()
     }
-    fixed = any(run.recipe.match_smoothing is None for of in taught.values() for run in of)
+    fixed = any(run.recipe.match_smoothing is None for of in with_teacher.values() for run in of)
     temperature = (
         "the teacher's, which is fixed"
         if fixed
@@ -40,7 +40,7 @@ def training_summary(
     found = compare(groups, scores, "last")
 
     def row(method: Method, runs: Sequence[Run]) -> tuple[Cell, ...]:
-        priors = [run.prior for run in taught[method]]
+        priors = [run.prior for run in with_teacher[method]]
         temperatures = [prior.teacher_temperature for prior in priors if prior is not None]
         return (
             *method.cells(facts),

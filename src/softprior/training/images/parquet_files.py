@@ -63,7 +63,7 @@ def find(path: Path) -> Found:
             f"not used: {shown}" + (f" and {len(unnamed) - 3:,} more" if len(unnamed) > 3 else "")
         )
     for part, files in parts.items():
-        notes += _told_of_shards(part, files)
+        notes += _missing_shards_of(part, files)
     return Found(parts, notes)
 
 
@@ -131,7 +131,7 @@ def _chosen(path: Path, folders: dict[str, Parts]) -> str:
     return trained[0]
 
 
-def _told_of_shards(part: str, files: list[Path]) -> list[str]:
+def _missing_shards_of(part: str, files: list[Path]) -> list[str]:
     """What there is to say of files that are one part together; a missing one above all.
 
     Raises:
