@@ -87,7 +87,8 @@ def network_in(
     """The tensors of a network, by its own names, out of all that are in a file.
 
     Wrappers put names before its names, in any order: each place at which all of them are is
-    tried. An average or a teacher of the same kind beside it is not it. A warning says what is left out.
+    tried. An average or a teacher of the same kind beside it is not it. A warning says what is left
+    out.
 
     Raises:
         ValueError: it is not there, with names of both sides; or there are several.
