@@ -18,7 +18,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 SHARED = {"checks", "devices", "labels", "counts", "margin", "discovery", "gathering"}
 COMPONENT = {"batch", "component"}  # of whoever remembers
 FAMILIES = {"priors", "penalties", "teachers"}
-PUBLIC = COMPONENT | FAMILIES | {"counts", "criterion", "diagnostics", "losses", "posterior"}
+PUBLIC = COMPONENT | FAMILIES
+PUBLIC |= {"counts", "criterion", "diagnostics", "linear", "losses", "posterior"}
 CORE = SHARED | PUBLIC | {"", "kernel", "recent", "matching", "records", "own"}
 RUNNING = {"training", "evidence", "studies", "engines", "report"}
 EVERYTHING = CORE | RUNNING | {"experiment", "predictions", "seeds", "cli"}
@@ -43,6 +44,13 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         COMPONENT
         | SHARED - {"discovery", "margin"}
         | {"kernel", "posterior", "priors", "penalties"},
+        {"torch"},
+    ),
+    # hidden states and a head's weight in place of logits: the loss, and the criterion of it
+    "linear": (
+        COMPONENT
+        | {"checks", "counts", "criterion", "devices", "gathering", "labels"}
+        | {"posterior", "priors"},
         {"torch"},
     ),
     "losses": ({"checks", "criterion", "penalties", "posterior", "priors"}, set()),

@@ -41,6 +41,8 @@ class Prior(Component):
         needs_teacher: whether it cannot do without teacher logits.
         uses_teacher: whether it looks at teacher logits where there are some.
         ranks_only: whether one confidence per sample tells it as much as the teacher's logits.
+        by_sample: whether a sample's counts come from its own label, teacher logits and index
+            alone, without a draw or a state: the prior may then be shown a batch part by part.
         signed: whether counts may be below 0. The posterior reading then ends.
         decides_label_weight: whether the weight of the label changes while it trains; it then
             answers :meth:`label_weight_of`.
@@ -52,6 +54,7 @@ class Prior(Component):
     needs_teacher: ClassVar[bool] = False
     uses_teacher: ClassVar[bool] = False
     ranks_only: ClassVar[bool] = False
+    by_sample: ClassVar[bool] = False
     signed: ClassVar[bool] = False
     decides_label_weight: ClassVar[bool] = False
     matches_smoothing: ClassVar[bool] = False
