@@ -64,7 +64,10 @@ class Problem:
     def column(self, level: Tensor | float, rows: slice, dtype: torch.dtype) -> Tensor:
         """A number for each of the rows, (n, 1), 0 where ignored."""
         labels = self.labels[rows]
-        column = torch.as_tensor(level, dtype=dtype, device=labels.device).expand(len(labels))
+        if isinstance(level, Tensor):
+            column = level.to(dtype).expand(len(labels))
+        else:  # a number that would have to be copied to an accelerator makes it wait
+            column = torch.full(labels.shape, level, dtype=dtype, device=labels.device)
         if self.valid is not None:
             column = column.masked_fill(~self.valid[rows], 0.0)
         return column.unsqueeze(1)
