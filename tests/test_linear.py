@@ -30,7 +30,7 @@ from softprior import (
     priors,
 )
 from softprior.counts import Counts, dense_counts, label_probabilities
-from softprior.linear import LinearPosteriorLoss, TeacherHead, linear_posterior_loss
+from softprior.linear import LinearPosteriorLoss, TeacherHead, autograd, linear_posterior_loss
 
 FORMS = ("none", "numbers", "levels", "sparse", "teacher", "map")
 float64 = torch.float64
@@ -125,6 +125,7 @@ def problems(draw: st.DrawFn) -> dict[str, Any]:
             "reduction": draw(st.sampled_from(["mean", "sum", "none"])),
         },
         "chunk": draw(st.sampled_from([None, 1, 3, 20])),
+        "masked": draw(st.booleans()),
     }
 
 
@@ -147,7 +148,12 @@ def check(problem: dict[str, Any]) -> None:
         same.requires_grad_(want)
     pair = [(*xs[:2], xs[2] if problem["biased"] else None) for xs in (inputs, clean)]
     (h, w, b), (h_, w_, b_) = pair
-    loss = linear_posterior_loss(h, w, labels, counts, bias=b, chunk=problem["chunk"], **options)
+    with pytest.MonkeyPatch.context() as patch:
+        if problem["masked"]:  # as on an accelerator, which is not asked which samples count
+            patch.setattr(autograd, "_kept", lambda problem: None)
+        options["chunk"] = problem["chunk"]
+        loss = linear_posterior_loss(h, w, labels, counts, bias=b, **options)
+        del options["chunk"]
     wanted = plain(h_, w_, labels, counts, bias=b_, **options)
     near = {"rtol": 1e-12, "atol": 1e-12} if dtype == float64 else {"rtol": 1e-5, "atol": 2e-5}
     torch.testing.assert_close(loss, wanted, **near)
@@ -429,6 +435,20 @@ def test_criterion_is_that_of_whole_logits(name: str, softcap: float | None) -> 
         torch.testing.assert_close(inner.state_dict()[key], value, equal_nan=True)
 
 
+@pytest.mark.parametrize("name", ["uniform", "Beta random intact global", "top", "PS-KD"])
+def test_ignored_samples_cost_nothing(name: str) -> None:
+    """Where the CPU may look: the logits are those of the samples that count."""
+    hidden, weight, _ = head(64, 4, 100, torch.float32)
+    labels = torch.full((64,), -100)
+    labels[5:9] = 3
+    teacher = TeacherHead(hidden, weight) if name in ("top", "PS-KD") else None
+    with Largest() as largest:
+        LinearPosteriorLoss(PosteriorLoss(CRITERIA[name]))(
+            hidden.requires_grad_(), weight, labels, teacher, epoch=1, epochs=2
+        ).backward()
+    assert largest.entries <= 1000 < 64 * 100
+
+
 def test_confidence_of_a_memory_ranks() -> None:
     hidden, weight, bias = head(8, 3, 5)
     labels, confidence = torch.randint(5, (8,)), torch.randn(8)
@@ -527,6 +547,28 @@ def test_malformed_heads_are_named() -> None:
         wrong[-1] = torch.nan
         with pytest.raises(checks.NotFiniteError, match=rf"^{name} has entries .* not finite"):
             linear_posterior_loss(**{**right, name: wrong})
+    wrong = hidden.clone()
+    wrong[2] = torch.nan
+    teacher = TeacherHead(wrong, weight)
+    with pytest.raises(checks.NotFiniteError, match=r"teacher's counts .* in row 2"):
+        linear_posterior_loss(**right, counts=teacher)
+    labels = torch.tensor([0, 1, -100, 3])
+    linear_posterior_loss(**{**right, "labels": labels}, counts=teacher)
+    with pytest.raises(checks.NotFiniteError, match="overflow"):
+        linear_posterior_loss(1e200 * hidden, 1e200 * weight, torch.arange(4))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_large_logits(form: str) -> None:
+    """Of ±10⁴: finite, and to the digits that the logits have."""
+    hidden, weight, _ = head(6, 3, 8, torch.float32)
+    hidden = (3e3 * hidden).requires_grad_()
+    counts, labels = counts_of(form, 6, 8, torch.float32), torch.arange(6)
+    found = linear_posterior_loss(hidden, weight, labels, counts, reduction="none")
+    wanted = plain(hidden, weight, labels, counts, reduction="none")
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-2)
+    made, right = (torch.autograd.grad(x.sum(), hidden)[0] for x in (found, wanted))
+    torch.testing.assert_close(made, right, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from softprior.linear.batch import HeadBatch
 from softprior.linear.head import TeacherHead, products_dtype
 from softprior.linear.kernel import label_margins
 from softprior.linear.loss import check_teacher
-from softprior.linear.target import Problem, cut
+from softprior.linear.target import Problem, Rows, cut
 from softprior.priors import Prior
 
 
@@ -104,11 +104,12 @@ def with_counts_of(
     if teacher is not None:
         product = products_dtype(teacher.hidden)
 
-        def part(rows: slice) -> Counts:
+        def part(rows: Rows) -> Counts:
             known = {**when, "index": cut(batch.index, rows)}
             logits, labels = teacher.logits(rows, product), batch.labels[rows]
-            of_rows = HeadBatch(like[rows], labels, logits, _no_margins, **known)
-            return _checked(outer, prior(of_rows), of_rows, like[rows])
+            part_like = like[: len(labels)]  # by numbers it would be copied
+            of_rows = HeadBatch(part_like, labels, logits, _no_margins, **known)
+            return _checked(outer, prior(of_rows), of_rows, part_like)
 
         return replace(problem, counts=part)
     own = isinstance(prior, Prior) and prior.ranks_only and batch.teacher_logits is None

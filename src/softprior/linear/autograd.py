@@ -47,15 +47,31 @@ def head_loss(
     wanted = tuple(
         tracked and given is not None and given.requires_grad for given in (hidden, weight, bias)
     )
-    loss, margins = _Chunked.apply(hidden, weight, bias, problem, reduction, wanted)  # type: ignore[no-untyped-call]
+    kept = _kept(problem)
+    if kept is None:
+        loss, margins = _Chunked.apply(hidden, weight, bias, problem, reduction, wanted)  # type: ignore[no-untyped-call]
+    else:
+        some = hidden[kept], weight, bias, problem.only(kept), reduction, wanted
+        loss, found = _Chunked.apply(*some)  # type: ignore[no-untyped-call]
+        margins = found.new_zeros(len(hidden)).index_copy(0, kept, found)
+        if reduction == "none":
+            loss = loss.new_zeros(len(hidden)).index_copy(0, kept, loss)
     # A loss that is not finite is the free sign of bad input: only then look for the cause.
     if (
         devices.values_visible(loss)
         and not math.isfinite(loss.detach().sum().item())
         and not torch.is_autocast_enabled("cpu")
     ):
-        _find_cause(problem, hidden, weight, bias, loss)
+        _find_cause(problem, hidden, weight, bias)
     return loss, margins
+
+
+def _kept(problem: Problem) -> Tensor | None:
+    """The numbers of the samples that count, where some do not and asking makes nothing wait."""
+    if problem.valid is None or not devices.values_visible(problem.valid):
+        return None
+    kept = problem.valid.nonzero().squeeze(1)
+    return kept if len(kept) else None
 
 
 class _Chunked(torch.autograd.Function):
@@ -145,18 +161,34 @@ def _reduced(each: Tensor, problem: Problem, reduction: Reduction) -> Tensor:
     return each.sum() / problem.divisor() if reduction == "mean" else each.sum()
 
 
-def _find_cause(
-    problem: Problem, hidden: Tensor, weight: Tensor, bias: Tensor | None, loss: Tensor
-) -> None:
+def _find_cause(problem: Problem, hidden: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    """Raises, and says why the loss is not finite."""
     if problem.valid is not None:
-        hidden = hidden[problem.valid]
+        hidden = hidden.masked_fill(~problem.valid.unsqueeze(1), 0.0)
     for name, given in (("hidden", hidden), ("weight", weight), ("bias", bias)):
         if given is not None and not bool(torch.isfinite(given).all()):
-            at = tuple((~torch.isfinite(given)).nonzero()[0].tolist())
+            row, *column = (~torch.isfinite(given)).nonzero()[0].tolist()
+            at = f"row {row}, column {column[0]}" if column else f"class {row}"
+            value = float(given[row, column[0]] if column else given[row])
             raise checks.NotFiniteError(
-                f"{name} has entries that are not finite, the first at {at} ({given[at].item()})"
+                f"{name} has entries that are not finite, the first in {at} ({value})"
             )
     if problem.class_weight is not None and not float(problem.divisor()):
         raise ValueError(
             "the class_weight of all labels is 0, and reduction='mean' divides by their sum"
         )
+    for rows in problem.parts(len(weight)):
+        counts = problem.counts_of(rows)
+        if isinstance(counts, Tensor):  # a teacher's; the others have been looked at
+            wrong = ~torch.isfinite(counts).all(1)
+            wrong = wrong if problem.valid is None else wrong & problem.valid[rows]
+            if bool(wrong.any()):
+                raise checks.NotFiniteError(
+                    "the teacher's counts are not finite, the first in row "
+                    f"{rows.start + int(wrong.nonzero()[0])}: nor is its hidden or weight, or its "
+                    "logits overflow"
+                )
+    raise checks.NotFiniteError(
+        f"the loss is not finite, though hidden and weight are: the logits overflow in "
+        f"{problem.product}, or counts are too large"
+    )

@@ -95,7 +95,7 @@ class TeacherHead:
         check_head(self.hidden, self.weight, self.bias, self.scale, self.softcap)
 
     @torch.no_grad()
-    def logits(self, rows: slice, product: torch.dtype | None = None) -> Tensor:
+    def logits(self, rows: slice | Tensor, product: torch.dtype | None = None) -> Tensor:
         """Logits of some of the flat samples, (n, K); float32 for half precision.
 
         ``product`` is the dtype of the matrix product, where it is not that of now.
@@ -108,7 +108,7 @@ class TeacherHead:
         with without_autocast(hidden.device):
             return head_logits(hidden, weight, bias, self.scale, self.softcap, out)
 
-    def counts(self, rows: slice, product: torch.dtype | None = None) -> Tensor:
+    def counts(self, rows: slice | Tensor, product: torch.dtype | None = None) -> Tensor:
         """Pseudo-counts of some of the flat samples, (n, K); ``product`` as in ``logits``."""
         logits = self.logits(rows, product)
         if self.weighting == "map":

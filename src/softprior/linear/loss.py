@@ -70,7 +70,7 @@ def linear_posterior_loss(
             adds them; ``"mean"`` divides the sum by the number of samples that are not ignored,
             with class weights by the sum of their labels' weights, as torch does.
         ignore_index: samples with this label neither count nor get a gradient, whatever their
-            hidden state.
+            hidden state. On the CPU they cost nothing; an accelerator is not asked which they are.
         class_weight: w ≥ 0, (K,); None is 1 for each class.
 
     Returns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from softprior.counts import Counts, TwoLevel
 
+Rows = slice | Tensor  # some of the flat samples: one after another, or by their numbers
 # Logits at a time; and rows at least: each chunk reads and writes something of the size of weight.
 _BLOCK, _ROWS = 1 << 22, 64
 
@@ -32,7 +33,7 @@ class Problem:
     scale: float = 1.0
     softcap: float | None = None
     chunk: int | None = None
-    counts: Callable[[slice], Counts] | None = None
+    counts: Callable[[Rows], Counts] | None = None
     two_level: TwoLevel | None = None
     of_margins: Callable[[Tensor], TwoLevel] | None = None
     total: float = 0.0
@@ -42,7 +43,26 @@ class Problem:
         for start in range(0, len(self.labels), size):
             yield slice(start, min(start + size, len(self.labels)))
 
-    def counts_of(self, rows: slice) -> Counts:
+    def only(self, rows: Tensor) -> Problem:
+        """Of the samples of these numbers, all of which count."""
+        counts, of_margins = self.counts, self.of_margins
+
+        def of_these(margins: Tensor) -> TwoLevel:
+            assert of_margins is not None
+            whole = margins.new_zeros(len(self.labels)).index_copy(0, rows, margins)
+            return TwoLevel(*(cut(level, rows) for level in of_margins(whole)))
+
+        return replace(
+            self,
+            labels=self.labels[rows],
+            valid=None,
+            label_weight=cut(self.label_weight, rows),
+            counts=None if counts is None else lambda part: counts(rows[part]),
+            two_level=self.two_level and TwoLevel(*(cut(v, rows) for v in self.two_level)),
+            of_margins=None if of_margins is None else of_these,
+        )
+
+    def counts_of(self, rows: Rows) -> Counts:
         if self.two_level is not None:
             return TwoLevel(*(cut(level, rows) for level in self.two_level))
         assert self.counts is not None
@@ -61,7 +81,7 @@ class Problem:
             return weights.sum()
         return torch.where(self.valid.any(), (weights * self.valid).sum(), 1.0)
 
-    def column(self, level: Tensor | float, rows: slice, dtype: torch.dtype) -> Tensor:
+    def column(self, level: Tensor | float, rows: Rows, dtype: torch.dtype) -> Tensor:
         """A number for each of the rows, (n, 1), 0 where ignored."""
         labels = self.labels[rows]
         if isinstance(level, Tensor):
@@ -88,7 +108,7 @@ class Target(NamedTuple):
 
 
 def target(
-    problem: Problem, rows: slice, counts: Counts, classes: int, dtype: torch.dtype
+    problem: Problem, rows: Rows, counts: Counts, classes: int, dtype: torch.dtype
 ) -> Target:
     labels, w = problem.labels[rows].clamp(min=0).unsqueeze(1), problem.class_weight
     ignored = None if problem.valid is None else ~problem.valid[rows].unsqueeze(1)
@@ -115,6 +135,6 @@ def target(
     return Target(labels, on if w is None else on * w[labels], off, others, at, more, dense)
 
 
-def cut(level: Any, rows: slice) -> Any:
+def cut(level: Any, rows: Rows) -> Any:
     """Some rows of a tensor (N, ...); what is one number is that number in every row."""
     return level[rows] if isinstance(level, Tensor) and level.ndim else level
