@@ -484,6 +484,30 @@ class Reads(Prior):
         return 0.1 * batch.logits.softmax(1)
 
 
+class Sums(Prior):
+    """One of somebody's own that ranks, and whose counts may not add up."""
+
+    ranks_only = True
+
+    def counts(self, batch: Batch) -> Counts:
+        return TwoLevel(self.strength * torch.sigmoid(batch.label_margin), 0.0)
+
+
+def test_counts_that_do_not_add_up_are_told_of() -> None:
+    """Here their sum is taken for known before they are: unless the prior says that it is not."""
+    hidden, weight, _ = head(4, 3, 5)
+    labels = torch.arange(4)
+    with pytest.raises(ValueError, match=r"must add up to its strength, 0\.5.*fixed_total"):
+        LinearPosteriorLoss(PosteriorLoss(Sums(0.5)))(hidden, weight, labels)
+
+    class Honest(Sums):
+        fixed_total = False
+
+    found = LinearPosteriorLoss(PosteriorLoss(Honest(0.5)))(hidden, weight, labels)
+    wanted = PosteriorLoss(Honest(0.5))(hidden @ weight.t(), labels)
+    torch.testing.assert_close(found, wanted, rtol=1e-12, atol=1e-12)
+
+
 def test_what_needs_whole_logits_is_refused() -> None:
     hidden, weight, _ = head(4, 3, 5)
     labels = torch.arange(4)

@@ -127,8 +127,11 @@ def with_counts_of(
             counts = _checked(outer, prior(batch), batch, like)
             if not isinstance(counts, TwoLevel):
                 raise ValueError(f"counts of {prior} must be two-level for a linear head")
+            if not outer.tested:
+                _check_total(counts, batch, prior)
             return counts
 
+        # The gradient is made with this sum before the counts are known.
         return replace(problem, of_margins=of_margins, total=weight + prior.strength)
     counts = _checked(outer, prior(batch), batch, like)
     if isinstance(counts, TwoLevel):
@@ -141,6 +144,22 @@ def with_counts_of(
         )
     sparse = counts
     return replace(problem, counts=lambda rows: Sparse(*(cut(v, rows) for v in sparse)))
+
+
+def _check_total(counts: TwoLevel, batch: HeadBatch, prior: Prior) -> None:
+    """Raise unless the counts of a sample add up to the prior's strength."""
+    total = torch.as_tensor(counts.total(batch.num_classes), device=batch.labels.device)
+    if batch.valid is not None:
+        total = torch.where(batch.valid, total, prior.strength)
+    message = (
+        f"counts of {prior} must add up to its strength, {prior.strength:g}: for others it says "
+        "fixed_total = False"
+    )
+    near = 1e-4 * max(1.0, prior.strength)
+    if not devices.values_visible(total):
+        devices.assert_later(lambda t: (t - prior.strength).abs() <= near, total, message)
+    elif not float((total - prior.strength).abs().max()) <= near:
+        raise ValueError(message)
 
 
 def _checked(outer: PosteriorLoss, counts: Counts, batch: HeadBatch, like: Tensor) -> Counts:

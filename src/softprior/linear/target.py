@@ -13,7 +13,7 @@ from softprior.counts import Counts, TwoLevel
 
 Rows = slice | Tensor  # some of the flat samples: one after another, or by their numbers
 # Logits at a time; and rows at least: each chunk reads and writes something of the size of weight.
-_BLOCK, _ROWS = 1 << 22, 64
+_BLOCK, _ROWS = 1 << 22, 128
 
 
 @dataclass(frozen=True)
