@@ -125,19 +125,33 @@ def pass_over(
             assert problem.of_margins is not None
             two_level = problem.of_margins(margins.squeeze(1))
             known = target(problem, every, two_level, classes, dtype)
-        losses = -known.on * F.logsigmoid(margins)
-        if known.off is not None:
-            each = problem.each_class(classes)
-            mean_logits = x.to(dtype) @ _weighted_sum(w, problem.class_weight, dtype).unsqueeze(1)
-            if bias is not None:
-                mean_logits += _weighted_sum(bias.unsqueeze(1), problem.class_weight, dtype)
-            losses += known.off * (each * lse - problem.scale * mean_logits)
+        losses = _two_level_losses(problem, known, x, w, bias, margins, lse)
         if any(wanted):
             step = 1.0 if upstream is None else upstream
             on = step * _label_gradient(known, margins)
             off = None if known.off is None else -step * known.off
             sums.add_two_level(known.labels, on, off, problem.class_weight)
     return losses.squeeze(1), margins.squeeze(1), two_level, (sums.hidden, sums.weight, sums.bias)
+
+
+def _two_level_losses(
+    problem: Problem,
+    q: Target,
+    x: Tensor,
+    w: Tensor,
+    bias: Tensor | None,
+    margins: Tensor,
+    lse: Tensor,
+) -> Tensor:
+    """(N, 1), with Σ_c f_c = hidden · Σ_c weight_c in place of the logits."""
+    losses = -q.on * F.logsigmoid(margins)
+    if q.off is None:
+        return losses
+    sums = x.to(lse.dtype) @ _weighted_sum(w, problem.class_weight, lse.dtype).unsqueeze(1)
+    if bias is not None:
+        sums += _weighted_sum(bias.unsqueeze(1), problem.class_weight, lse.dtype)
+    each = problem.each_class(len(w))
+    return losses + q.off * (each * lse - problem.scale * sums)
 
 
 @torch.no_grad()

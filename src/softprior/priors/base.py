@@ -28,6 +28,7 @@ class Prior(Component):
     * counts are finite, ≥ 0 (unless ``signed``), carry no gradient, also at logits of ±1e4;
     * where ``fixed_total`` is true, the counts of each sample add up to ``strength``;
     * permuting the batch permutes the counts (in distribution for random priors);
+    * where ``by_sample`` is true, a part of a batch gets the counts that it gets in the whole;
     * the same generator state gives the same counts;
     * the loss it makes has the gradient of the negative log-posterior of
       ``Dirichlet(1 + counts)`` and passes gradcheck; all forms of counts agree;
