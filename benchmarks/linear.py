@@ -42,9 +42,11 @@ PAIRS = {
     "top-20 teacher": "top-20 teacher, posterior_loss",
     "Beta by own margins": "Beta by own margins, criterion",
 }
+# Hard labels alone, beside torch's own kernel of them: with the fewest classes, where it is there.
+HARD, USUAL, TORCH = "hard labels", "hard labels, F.cross_entropy", "hard labels, torch's"
 
 
-def ways(classes: int) -> dict[str, Callable[[], object]]:
+def ways(classes: int, hard: bool) -> dict[str, Callable[[], object]]:
     """Loss and gradients of the same batch, as closures."""
     hidden = torch.randn(N, D, requires_grad=True)
     weight = (torch.randn(classes, D) / D**0.5).requires_grad_()
@@ -65,6 +67,11 @@ def ways(classes: int) -> dict[str, Callable[[], object]]:
         "Beta by own margins": lambda: linear(hidden, weight, labels),
         PAIRS["Beta by own margins"]: lambda: beta(hidden @ weight.t(), labels),
     }
+    if hard:
+        losses[HARD] = lambda: linear_posterior_loss(hidden, weight, labels)
+        losses[USUAL] = lambda: F.cross_entropy(hidden @ weight.t(), labels)
+        chunks = torch.nn.LinearCrossEntropyOptions()
+        losses[TORCH] = lambda: F.linear_cross_entropy(hidden, weight, labels, options=chunks)
     # The gradients go back to their owner each time, as those of a training do.
     return {
         name: lambda loss=loss: torch.autograd.grad(loss(), (hidden, weight))  # type: ignore[misc]
@@ -104,19 +111,20 @@ def main() -> None:
         f"Python {platform.python_version()}, torch {torch.__version__}, float32"
     )
     print(f"N = {N:,}, D = {D}; {options.rounds} rounds in shuffled order; of the plain way")
-    found: dict[str, list[tuple[float, float]]] = {name: [] for name in PAIRS}
+    found: dict[str, list[tuple[float, float]]] = {}
     for classes in options.classes:
-        runs = ways(classes)
+        hard = classes == min(options.classes) and hasattr(F, "linear_cross_entropy")
+        runs = ways(classes, hard)
         memory = {name: peak(run) for name, run in runs.items()}
         times: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(options.rounds):
             for name in random.sample(list(runs), len(runs)):
                 times[name].append(seconds(runs[name]))
         print(f"\nK = {classes:,}")
-        for name, plain in PAIRS.items():
+        for name, plain in {**PAIRS, **({HARD: USUAL, TORCH: USUAL} if hard else {})}.items():
             ratios = [t / p for t, p in zip(times[name], times[plain], strict=True)]
             ratio, share = statistics.median(ratios), memory[name] / memory[plain]
-            found[name].append((ratio, share))
+            found.setdefault(name, []).append((ratio, share))
             print(
                 f"  {name:20} {statistics.median(times[name]):6.2f} s   {ratio:4.2f} "
                 f"[{min(ratios):.2f}, {max(ratios):.2f}]   {memory[name]:6.0f} MiB, {share:.2f} "
