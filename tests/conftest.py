@@ -39,6 +39,11 @@ settings.register_profile("thorough", settings.get_profile("fast"), max_examples
 settings.load_profile("fast")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest first, so that no worker waits for it at the end."""
+    items.sort(key=lambda item: item.path.name not in ("test_studies.py", "test_processes.py"))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Fingerprints are not left in the user's cache folder."""

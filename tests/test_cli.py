@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -156,8 +157,11 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "words",
     [
-        *("diagnose {}", "--help"),
-        *(pytest.param(words, marks=pytest.mark.slow) for words in ("list", "diagnose {} --json")),
+        "--help",
+        *(
+            pytest.param(words, marks=pytest.mark.slow)
+            for words in ("list", "diagnose {}", "diagnose {} --json")
+        ),
     ],
 )
 def test_a_closed_pipe_is_no_error(words: str, predictions: Path) -> None:
@@ -167,13 +171,29 @@ def test_a_closed_pipe_is_no_error(words: str, predictions: Path) -> None:
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        "diagnose {}",
-        *(pytest.param(words, marks=pytest.mark.slow) for words in ("list", "fit --help")),
-    ],
-)
+def test_streams_that_are_closed_or_ascii(
+    predictions: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As below, and above, without a process of their own."""
+
+    class Closed(io.StringIO):
+        def write(self, _: str) -> int:
+            raise BrokenPipeError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Closed())
+        assert main(["diagnose", str(predictions)]) == 141
+    shown = io.BytesIO()
+    with io.TextIOWrapper(shown, "ascii") as terminal, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", terminal)
+        assert main(["diagnose", str(predictions)]) == 0
+        assert shown.getvalue().isascii()
+        assert b"confidence_diversity" in shown.getvalue()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["diagnose {}", "list", "fit --help"])
 def test_an_ascii_terminal(words: str, predictions: Path) -> None:
     done = shell(f"softprior {words.format(predictions)}", LC_ALL="C", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stderr) == (0, "")

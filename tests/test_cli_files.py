@@ -12,7 +12,7 @@ import pytest
 
 from softprior.cli import fit as fit_options
 from softprior.cli import main
-from softprior.training import Recipe, Run, Store, fit
+from softprior.training import Recipe, Run, Store, checkpoint, fit
 from softprior.training.files import read_json
 
 DEEP = "[" * 200_000
@@ -107,10 +107,12 @@ def test_json_is_read_or_its_path_is_told(content: str, tmp_path: Path) -> None:
         assert str(file) in str(error)  # noqa: PT017 - both ways are right
 
 
-@pytest.mark.parametrize("content", MALFORMED)
-def test_a_checkpoint_of_anything_is_passed_over(content: str, tmp_path: Path) -> None:
-    recipe = Recipe(epochs=2)
-    store = Store(tmp_path)
+STOPPED = Recipe(epochs=2)
+
+
+@pytest.fixture(scope="module")
+def stopped(once: Callable[..., Path]) -> Path:
+    """The checkpoints of a run that was stopped."""
 
     class KilledError(Exception):
         pass
@@ -118,14 +120,30 @@ def test_a_checkpoint_of_anything_is_passed_over(content: str, tmp_path: Path) -
     def kill(row: dict[str, float]) -> None:
         raise KilledError
 
-    with pytest.raises(KilledError):
-        fit(recipe, store, kill, checkpoint_every=0.0)
-    states = list(store.partial(store.resolved(recipe)).glob("*/state.json"))
+    def train(folder: Path) -> None:
+        with pytest.raises(KilledError):
+            fit(STOPPED, Store(folder), kill, checkpoint_every=0.0)
+
+    store = Store(once("stopped", train))
+    return store.partial(store.resolved(STOPPED))
+
+
+@pytest.mark.parametrize("content", MALFORMED)
+def test_a_checkpoint_of_anything_is_passed_over(
+    content: str, stopped: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(stopped, tmp_path / stopped.name))
+    states = list(folder.glob("*/state.json"))
     assert states
     for state in states:
         state.write_bytes(MALFORMED[content])
+    store = Store(tmp_path)
+    digest = store.resolved(STOPPED).digest
     with pytest.warns(UserWarning, match="is passed over"):
-        assert fit(recipe, store).outcome["best_epoch"]
+        assert checkpoint.load(folder, digest) is None
+    if content == "binary":  # and training begins anew
+        with pytest.warns(UserWarning, match="is passed over"):
+            assert fit(STOPPED, store).outcome["best_epoch"]
 
 
 REFUSED = {

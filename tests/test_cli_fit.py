@@ -490,19 +490,46 @@ def disturbed(out: Path, recipe: Recipe, process: subprocess.Popen[str], how: in
     return process.communicate(timeout=300)[1]
 
 
-def test_ctrl_c_says_how_to_go_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+STOPPED = (
+    "softprior: stopped; finished runs are kept, and the same command goes on from the last "
+    "checkpoint"
+)
+
+
+@pytest.mark.slow
+def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
     words = ("--epochs", "400", "--checkpoint_minutes", "0.001")
-    recipe = Recipe(epochs=400)
     process = start(tmp_path, *words)
-    said = disturbed(tmp_path, recipe, process, signal.SIGINT)
+    said = disturbed(tmp_path, Recipe(epochs=400), process, signal.SIGINT)
     assert process.returncode == 130
-    assert said.splitlines()[-1] == (
-        "softprior: stopped; finished runs are kept, and the same command goes on from the last "
-        "checkpoint"
-    )
+    assert said.splitlines()[-1] == STOPPED
     assert "Traceback" not in said
 
 
+def test_an_interrupt_in_training_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the same command does: it ends with what an undisturbed one has."""
+    words = ["fit", "--epochs", "3", *PLAIN, "--out", str(tmp_path)]
+    write, seen = Store.write_history, 0
+
+    def interrupted(store: Store, recipe: Recipe, history: Any) -> None:
+        nonlocal seen
+        write(store, recipe, history)
+        seen += 1
+        if seen == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "write_history", interrupted)
+    assert main(words) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == STOPPED
+    assert list(Store(tmp_path / "runs").runs()) == []
+    assert main(words) == 0
+    (run,) = Store(tmp_path / "runs").runs()
+    assert [row["epoch"] for row in run.history] == [1, 2, 3]
+
+
+@pytest.mark.slow
 def test_events_of_a_run_that_was_killed_are_those_of_its_history(tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -633,19 +660,27 @@ def mine(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     return file
 
 
-def test_ones_own_by_the_file(mine: Path, tmp_path: Path) -> None:
-    own = f"--epochs 1 --prior {mine}:Mine --prior.share 0.7 --model {mine}:network"
-    alone = trained(own, tmp_path / "a")
-    together = trained(f"{own} --processes 2", tmp_path / "b")
+OWN = "--prior {0}:Mine --prior.share 0.7 --model {0}:network"
+
+
+@pytest.mark.slow
+def test_ones_own_in_two_processes(mine: Path, tmp_path: Path) -> None:
+    own = f"--epochs 1 {OWN.format(mine)}"
+    alone, together = trained(own, tmp_path / "a"), trained(f"{own} --processes 2", tmp_path / "b")
     assert [run.path.name for run in alone] == [run.path.name for run in together]
+
+
+def test_ones_own_by_the_file(mine: Path, tmp_path: Path) -> None:
+    alone = trained(f"--epochs 1 {OWN.format(mine)}", tmp_path / "a")
     stored = json.loads((alone[0].path / "recipe.json").read_text())
     assert stored["prior"]["name"] == f"{mine.stem}:Mine"
     assert stored["prior"]["share"] == 0.7
     assert set(stored["model"]) == {"name", "source"}
 
 
+@pytest.mark.filterwarnings("default:the source of .* has changed")
 def test_a_stored_file_imports_nothing(
-    mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Only what is named in the call; then the run is found again, or another if it changed."""
     out = tmp_path / "out"
@@ -661,8 +696,8 @@ def test_a_stored_file_imports_nothing(
         assert len(trained(f"--config {recipe} {named}", out)) == 1
     assert written(out) == before
     mine.write_text(MINE + "# changed\n")
-    words = ["fit", "--config", str(recipe), *again.split(), "--out", str(out)]
-    command = [sys.executable, "-m", "softprior.cli", *words]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert done.stderr.count("has changed since run") == 1
+    monkeypatch.delitem(sys.modules, mine.stem)  # as in another process
+    monkeypatch.syspath_prepend(tmp_path)
+    assert main(["fit", "--config", str(recipe), *again.split(), "--out", str(out)]) == 0
+    assert capsys.readouterr().err.count("has changed since run") == 1
     assert len(written(out)) == 2

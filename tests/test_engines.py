@@ -45,6 +45,7 @@ def test_runs_are_those_of_fit_bit_for_bit(tmp_path: Path) -> None:
     assert heard == []
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_reported_and_the_rest_goes_on(
     tmp_path: Path, trained: Callable[[Recipe], Run]
 ) -> None:

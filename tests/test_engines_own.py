@@ -73,6 +73,7 @@ def test_of_a_script_without_a_guard(tmp_path: Path) -> None:
     assert list(Store(tmp_path / "runs").runs()) == []
 
 
+@pytest.mark.slow
 def test_of_a_module_that_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine_module.py").write_text(SOURCE)
     monkeypatch.syspath_prepend(tmp_path)
@@ -85,6 +86,7 @@ def test_of_a_module_that_is_imported(tmp_path: Path, monkeypatch: pytest.Monkey
     assert from_job(job) == recipe
 
 
+@pytest.mark.slow
 def test_source_that_changes_before_it_is_trained(tmp_path: Path) -> None:
     file = tmp_path / "mine_changed.py"
     file.write_text(SOURCE)

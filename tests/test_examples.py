@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -51,3 +52,18 @@ def test_a_row_of_the_main_table_by_hand(tmp_path: Path) -> None:
     (row,) = (r for r in table["rows"] if r[0] == "self-distillation")
     wanted = [100 * row[1][name] for name in ("mean", "low", "high")]
     assert found == pytest.approx(wanted, rel=1e-12, abs=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("segmentation", r"disc: (9\d|100)\.\d% of the pixels"),
+        ("token_classification", r"right: (9\d|100)\.\d% of the tokens"),
+        ("long_tail", r"class_weight=weight\) .* rare classes [78]\d\.\d%"),
+        ("accumulation", r"plain torch: .* 14 tokens(.|\n)*accelerate: the same"),
+    ],
+)
+def test_the_loss_elsewhere(name: str, wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
+    script = Path(__file__).parents[1] / "examples" / f"{name}.py"
+    runpy.run_path(str(script), run_name="__main__")
+    assert re.search(wanted, capsys.readouterr().out)

@@ -37,6 +37,8 @@ PRIORS = {
     "running": BetaPrior(among="running"),
     "running reversed": BetaPrior(order="reversed", among="running"),
     "running random order": BetaPrior(order="random", among="running"),
+    "between": BetaPrior(order=-0.4),
+    "running between": BetaPrior(order=0.6, among="running"),
     "local": BetaPrior(among="local"),
 }
 RANKED = ("own", "teacher", "confidence")

@@ -27,7 +27,16 @@ from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounter
 from torch.distributions import Categorical, Dirichlet
 
-from softprior import Batch, PosteriorLoss, Sparse, posterior_loss, priors, records, soft_labels
+from softprior import (
+    Batch,
+    PosteriorLoss,
+    Sparse,
+    kernel,
+    posterior_loss,
+    priors,
+    records,
+    soft_labels,
+)
 from softprior.component import State
 from softprior.counts import Counts, dense_counts, label_probabilities, smoothing_of
 from softprior.margin import label_margin
@@ -61,6 +70,9 @@ GRID: dict[str, list[dict[str, Any]]] = {
         {"among": "running"},
         {"among": "running", "order": "reversed", "strength": 1.5},
         {"among": "running", "order": "random"},
+        {"order": 0.5},
+        {"draw": "quantile", "order": -0.3},
+        {"among": "running", "order": -0.5},
     ],
 }
 LABELS = ["indices", "ignored", "probabilities"]
@@ -68,6 +80,14 @@ DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
 HALF = DTYPES[2:]
 FOUND = priors.found()
 assert GRID.keys() <= FOUND.keys()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def as_of_many_logits() -> Iterator[None]:
+    """Few logits go another way, which tests/test_everywhere.py compares with the one of many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kernel, "FEW", 0)
+        yield
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -878,6 +898,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 def test_files_dropped_into_priors_are_tested(
     run_with_dropped: Callable[..., tuple[str, set[str]]],
 ) -> None:

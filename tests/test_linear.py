@@ -29,7 +29,7 @@ from softprior import (
     posterior_loss,
     priors,
 )
-from softprior.counts import Counts, dense_counts, label_probabilities
+from softprior.counts import Counts, dense_counts
 from softprior.linear import LinearPosteriorLoss, TeacherHead, autograd, linear_posterior_loss
 
 FORMS = ("none", "numbers", "levels", "sparse", "teacher", "map")
@@ -80,30 +80,15 @@ def plain(
     counts: Any,
     *,
     bias: Tensor | None = None,
-    label_weight: float = 1.0,
     softcap: float | None = None,
     scale: float = 1.0,
-    reduction: Any = "mean",
-    class_weight: Tensor | None = None,
+    **options: Any,
 ) -> Tensor:
-    """The loss of whole logits: posterior_loss, or with class weights as it reads."""
+    """posterior_loss of whole logits."""
     f = hidden @ weight.t() if bias is None else hidden @ weight.t() + bias
-    f = capped(f, scale, softcap)
     counts = teacher_counts(counts) if isinstance(counts, TeacherHead) else counts
     counts = TwoLevel(0.0, 0.0) if counts is None else counts
-    if class_weight is None:
-        return posterior_loss(f, labels, counts, label_weight=label_weight, reduction=reduction)
-    valid = labels >= 0
-    classes = f.shape[1]
-    flat = torch.where(valid, labels, -1)
-    q = label_weight * label_probabilities(flat, classes, f.dtype)
-    q = (q + dense_counts(counts, flat, classes, f.dtype)) * class_weight
-    f = torch.where(valid[:, None], f, 0.0)
-    each = torch.where(valid, -(q * f.log_softmax(1)).sum(1), 0.0)
-    if reduction == "none":
-        return each
-    divisor = class_weight[labels[valid]].sum() if bool(valid.any()) else 1.0
-    return each.sum() / divisor if reduction == "mean" else each.sum()
+    return posterior_loss(capped(f, scale, softcap), labels, counts, **options)
 
 
 @st.composite
@@ -398,12 +383,15 @@ CRITERIA = {
 }
 
 
-@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.parametrize(("softcap", "weighted"), [(None, False), (3.0, False), (None, True)])
 @pytest.mark.parametrize("name", CRITERIA)
-def test_criterion_is_that_of_whole_logits(name: str, softcap: float | None) -> None:
+def test_criterion_is_that_of_whole_logits(
+    name: str, softcap: float | None, weighted: bool
+) -> None:
     """Three steps, then evaluation: the same losses, gradients, draws and states."""
     rows, classes, prior = 10, 6, CRITERIA[name]
-    whole, inner = (PosteriorLoss(prior, reduction="sum", seed=3) for _ in range(2))
+    w = torch.rand(classes, dtype=float64) if weighted else None
+    whole, inner = (PosteriorLoss(prior, class_weight=w, seed=3) for _ in range(2))
     mine = LinearPosteriorLoss(inner, softcap=softcap, scale=1.2, chunk=3)
     asks = prior is not None and getattr(prior, "uses_teacher", False)
     for step in range(4):
@@ -559,7 +547,6 @@ def test_malformed_heads_are_named() -> None:
         ("counts", TeacherHead(hidden, torch.cat([weight, weight])), "K = 5"),
         ("class_weight", torch.ones(4), r"class_weight must have shape \(5,\)"),
         ("class_weight", -torch.ones(5), "class_weight must be finite and ≥ 0"),
-        ("class_weight", torch.zeros(5), "class_weight of all labels is 0"),
         ("softcap", 0.0, "softcap"),
         ("scale", 0.0, "scale"),
         ("chunk", 0, "chunk"),

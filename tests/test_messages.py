@@ -90,8 +90,16 @@ def refused_by_all(
     ("f", "error", "message"),
     [
         ([[0.0]], TypeError, "logits must be a torch.Tensor, got list"),
-        (logits(K), ValueError, r"logits must have shape \(B, K\), got \(3,\)$"),
-        (logits(B, K, 2), ValueError, r"got \(4, 3, 2\); move .*logits.movedim\(1, -1\)"),
+        (
+            logits(K),
+            ValueError,
+            r"\(3,\) have their 3 classes in dimension 0, so labels must have shape \(\)",
+        ),
+        (
+            logits(B, K, 2),
+            ValueError,
+            r"must have shape \(4, 2\), got \(4,\); torch has the classes in dimension 1",
+        ),
         (logits().long(), TypeError, "logits must be floating point, got torch.int64"),
         (logits(0, K), ValueError, r"the batch is empty, got shape \(0, 3\)"),
         (logits(B, 1), ValueError, r"K = 1 class, wanted at least 2; .*torch.stack"),
@@ -491,6 +499,13 @@ def test_matching_wants_indices() -> None:
             (
                 "unknown order 'reverse': did you mean 'reversed'? known are 'reversed', "
                 "'intact', 'random'"
+            ),
+        ),
+        (
+            lambda: BetaPrior(order=1.5),
+            (
+                "order (intact, random, reversed, or a rank correlation) must be a number in "
+                "[-1, 1], got 1.5"
             ),
         ),
         (

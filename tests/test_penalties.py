@@ -274,6 +274,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 def test_files_dropped_into_penalties_are_tested(
     run_with_dropped: Callable[..., tuple[str, set[str]]],
 ) -> None:

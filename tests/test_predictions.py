@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import os
+import re
 import sys
 import warnings
 import zipfile
@@ -155,7 +157,7 @@ def test_truncated(tmp_path, suffix):
     wanted = {
         ".npz": "not an npz archive, or truncated; write it again with numpy.savez",
         ".csv": "row 3 has 2 cells, wanted 5",
-        ".parquet": "(?i)parquet",
+        ".parquet": "the Parquet file is cut off: its end is missing; copy it again",
     }
     _fails(path, wanted[suffix])
 
@@ -164,7 +166,7 @@ def test_truncated(tmp_path, suffix):
 def test_something_else_under_the_suffix(tmp_path, suffix):
     path = tmp_path / f"p{suffix}"
     path.write_bytes(b"\x93NUMPY\x01\x00 \xff\xfe not this\n" * 30)
-    _fails(path, "npz archive|no column 'label'|Parquet|utf|UTF")
+    _fails(path, "npz archive|no Parquet file: it begins with|UTF-8")
 
 
 def test_corrupt_array(tmp_path):
@@ -308,7 +310,9 @@ def test_cells(tmp_path, suffix):
         _write(path, logit_2=["1.0", "2.0", "three", "4"]),
         "column 'logit_2', row 2: 'three' is not a number",
     )
-    _fails(_write(path, label=[True, False, True, False]), "column 'label', row 0: True is not a n")
+    _fails(
+        _write(path, label=[True, False, True, False]), "column 'label', row 0: '?[Tt]rue'? is not"
+    )
 
 
 def test_numbers_written_as_text_in_parquet(tmp_path):
@@ -361,6 +365,140 @@ def test_text_of_several_lines_in_a_large_csv(tmp_path):
     rows = "".join(f'"a,\nb\n{"x" * 900}",{i % 2},0.75,0.25\n' for i in range(3000))
     path = _text(tmp_path / "p.csv", f"text,label,prob_0,prob_1\n{rows}")
     assert len(read_predictions(path)[1]) == 3000
+
+
+# --- malformed tables: in our own words ----------------------------------------------------------
+
+HEADER = b"label,logit_0,logit_1\n"
+ROWS = HEADER + b"0,1,2\n" * 3
+MALFORMED_CSV = {
+    "a quote that is never closed": (ROWS + b'1,"3,4\n', "row 3: a quote opens and is not closed"),
+    "a quote over many rows": (HEADER + b'0,"1,2\n' + b"0,1,2\n" * 9, "row 0: a quote opens"),
+    "text after a quote": (HEADER + b'0,1,"2"x\n', "row 0: a quote opens and is not closed"),
+    "a header in half a quote": (b'"' + ROWS, "a quote opens in the first line"),
+    "the same, of megabytes": (b'"' + ROWS * 9999, "a quote opens in the first line"),
+    "NUL in a cell": (ROWS + b"0,\x001,2\n", r"column 'logit_0', row 3: b'.*1' is not a number"),
+    "NUL in the header": (b"label,\x00\n0,1\n", "UTF-16, or none at all; save it as CSV in UTF-8"),
+    "Latin-1 in a cell": (ROWS + b"0,\xe9,2\n", r"column 'logit_0', row 3: b'.xe9' is not a"),
+    "Latin-1 in a name": (b"\xe9," + ROWS, "names of the columns are not in UTF-8; write it again"),
+    "UTF-16 without a mark": (ROWS.decode().encode("utf-16-be"), "UTF-16, or none at all"),
+    "UTF-32": (ROWS.decode().encode("utf-32"), "UTF-16, or none at all"),
+    "a compressed file": (b"\x1f\x8b\x08\x00\x00" + b"\xfe\xed" * 99, "in UTF-16, or none at all"),
+    "no header": (b"0,1,2\n1,3,4\n", "no column 'label', wanted class indices; columns: '0'"),
+    "a header alone": (HEADER, "there are no rows"),
+    "a header alone, not ended": (HEADER.strip(), "there are no rows"),
+    "empty lines": (b"\n\r\n\n", "the file is empty"),
+    "a cell too many": (ROWS + b"0,1,2,3\n", "row 3 has 4 cells, wanted 3"),
+    "too few, late": (HEADER + b"0,1,2\n" * 150_000 + b"0,1\n", "row 150000 has 2 cells, wanted 3"),
+    "text, late": (HEADER + b"0,1,2\n" * 150_000 + b"0,1,x\n", "row 150000: 'x' is not a number"),
+    "a date": (HEADER + b"0,2020-01-01,2\n", "column 'logit_0', row 0: '2020-01-01' is not a"),
+    "decimal commas": (b"label;logit_0;logit_1\n0;1,5;2\n", "row 0: '1,5' is not a number"),
+    "a number in Python's spelling": (HEADER + b"0,1_000,2\n", "row 0: '1_000' is not a number"),
+    "a long text": (HEADER + b"0,1," + b"x" * 9_000 + b"\n", "'x{40}'… is not a number"),
+    "a longer one": (
+        HEADER + b"0,1," + b"x" * 900_000 + b"\n",
+        "row 0: .* or the cell is too long",
+    ),
+    "another program's mark": (HEADER + b"0,1,2\n\x1a", "row 1 has 1 cells, wanted 3"),
+}
+# Whoever reads Parquet and CSV for us, and words of theirs.
+THEIRS = re.compile(r"[Aa]rrow|Invalid|thrift|parse error|magic|codec|straddl|footer|snappy|errno")
+
+
+def _fails_in_our_words(path: Path, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as caught:
+        read_predictions(path)
+    _in_our_words(path, str(caught.value))
+
+
+def _in_our_words(path: Path, text: str) -> None:
+    assert text.startswith(f"{path}: ")
+    assert not THEIRS.search(text.removeprefix(f"{path}: "))
+    assert len(text) < 500
+    assert "\n" not in text
+
+
+@pytest.mark.parametrize("member", MALFORMED_CSV)
+def test_a_malformed_csv_is_told_in_our_words(tmp_path, member):
+    content, message = MALFORMED_CSV[member]
+    path = tmp_path / "p.csv"
+    path.write_bytes(content)
+    _fails_in_our_words(path, message)
+
+
+def _parquet(tmp_path: Path, **how) -> bytes:
+    path = tmp_path / "whole.parquet"
+    pyarrow.parquet.write_table(_table(LOGITS, LABELS), path, **how)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda whole: b"PAR1", "the Parquet file is damaged"),
+        (lambda whole: whole[:-1], "cut off: its end is missing; copy it again, or write it again"),
+        (lambda whole: whole[: len(whole) // 2], "cut off: its end is missing"),
+        (lambda whole: whole + b"\n", "cut off: its end is missing"),
+        (lambda whole: ROWS, "no Parquet file: it begins with b'labe', wanted b'PAR1'; write it"),
+        (lambda whole: bytes(999), r"no Parquet file: it begins with b'.x00"),
+        (lambda whole: whole[:-4] + b"PARE", "the Parquet file is encrypted"),
+        (lambda whole: whole[:-8] + b"\xff\xff\xff\x7fPAR1", "is damaged, or written in a way"),
+        (lambda whole: whole[:-8] + bytes(4) + b"PAR1", "is damaged, or written in a way"),
+        (lambda whole: whole[:8] + bytes(200) + whole[208:], "is damaged, or written in a way"),
+    ],
+)
+def test_a_malformed_parquet_file_is_told_in_our_words(tmp_path, change, message):
+    path = tmp_path / "p.parquet"
+    path.write_bytes(change(_parquet(tmp_path)))
+    _fails_in_our_words(path, message)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_is_wrong_inside_a_parquet_file_is_told_in_our_words(tmp_path, seed):
+    """Bytes that are changed or missing; with sums of its pages, never other numbers."""
+    random = np.random.default_rng(seed)
+    whole = bytearray(_parquet(tmp_path, write_page_checksum=True))
+    if seed % 3:
+        for place in random.integers(4, len(whole) - 4, size=int(random.choice([1, 3, 30]))):
+            whole[place] = random.integers(256)
+    else:
+        start = int(random.integers(4, len(whole) - 64))
+        del whole[start : start + int(random.integers(1, 60))]
+    path = tmp_path / "p.parquet"
+    path.write_bytes(whole)
+    message = ""
+    try:
+        read_predictions(path)
+    except ValueError as error:
+        message = str(error)
+    if message:
+        _in_our_words(path, message)
+
+
+def test_columns_of_a_csv_that_were_hard_to_read(tmp_path):
+    """Integers that go on as fractions after megabytes; a header of megabytes; a long cell."""
+    path = tmp_path / "p.csv"
+    path.write_bytes(b"id," + HEADER + b"a,0,1,2\n" * 140_000 + b"b,1,0.5,0.25\n")
+    assert read_predictions(path)[0][-1].tolist() == [0.5, 0.25]
+    other = b",".join(b"x" * 100_000 for _ in range(12))
+    path.write_bytes(other + b"," + HEADER + b"," * 12 + b"0,1,2\n")
+    assert read_predictions(path)[0].tolist() == [[1, 2]]
+    path.write_bytes(b"text," + HEADER + b"x" * 3_000_000 + b",0,1,2\n")
+    assert read_predictions(path)[0].tolist() == [[1, 2]]
+
+
+@suffixes
+def test_what_the_system_refuses_is_told_in_our_words(tmp_path, suffix, monkeypatch):
+    path = _write(tmp_path / f"p{suffix}")
+
+    def refused(*_, **__):
+        raise OSError(errno.EIO, "[Errno 5] whatever a library says")
+
+    monkeypatch.setattr(io, "open", refused)
+    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(np, "load", refused)
+    monkeypatch.setattr(zipfile, "is_zipfile", lambda _: True)
+    _fails(path, "cannot be read: Input/output error$")
 
 
 # --- memory, pipes -----------------------------------------------------------------------------

@@ -120,6 +120,23 @@ def test_each_dead_worker_has_its_own_last_words(
     assert second.message.endswith("it printed nothing")
 
 
+@pytest.mark.usefixtures("impatient")
+def test_a_job_for_a_worker_that_has_ended_finds_nobody() -> None:
+    """Whether it has died, or its end was already seen."""
+    launched = fake(["raise SystemExit(7)"])
+    guard = child.Guard()
+    try:
+        worker = child.Child(lambda stderr: launched([], stderr, {}), guard, "one")
+        worker.process.wait()
+        with pytest.raises(OSError, match="Broken pipe"):
+            worker.send({"job": 1})
+        assert worker.end() == "one ended with exit status 7: it printed nothing"
+        with pytest.raises(OSError, match="Broken pipe"):
+            worker.send({"job": 1})
+    finally:
+        guard.close()
+
+
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENOMEM, errno.EAGAIN, errno.ENOENT])
 @pytest.mark.parametrize("workers", [1, 3])
 def test_workers_that_cannot_be_started(
@@ -178,8 +195,14 @@ TOGETHER: dict[str, tuple[list[str], type[Exception], str]] = {
 }
 
 
+# Alone all of them are quick tests; of several one for each way to learn of it.
+QUICK = {*TOGETHER.keys() - WORKERS.keys(), "killed", "dead at once", "half an event", "silent"}
+
+
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("name", TOGETHER)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in TOGETHER]
+)
 def test_of_several_processes_the_one_that_failed_is_named(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,7 +315,7 @@ def test_whatever_ends_the_parent_ends_all_below_it(number: int) -> None:
 
 
 # Where Ctrl-C may find a command; each says that it is there, and would go on for long.
-HOLD = "def hold():\n    print('ready', flush=True)\n    time.sleep(60)\n"
+HOLD = "def hold():\n    print('ready\\n', end='', flush=True)\n    time.sleep(60)\n"  # at one go
 PLACES = {
     "asleep": "hold()",
     "at work": "print('ready', flush=True)\nwhile True: pass",

@@ -292,6 +292,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 def test_files_dropped_into_teachers_are_tested(
     run_with_dropped: Callable[..., tuple[str, set[str]]],
 ) -> None:

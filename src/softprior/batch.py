@@ -31,9 +31,11 @@ class Batch:
         epochs: how many there will be.
         generator: a CPU generator for random priors; None draws from torch's global one.
         states: what components remember, as pairs of the component and its state.
+        class_mask: bool, (K,) or (N, K), True where a class is masked.
 
     Attributes:
-        logits: without gradient: a penalty gets those with one beside the batch.
+        logits: without gradient, and -inf where a class is masked, as are the teacher's: a penalty
+            gets those with a gradient beside the batch.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class Batch:
         epochs: int | None = None,
         generator: torch.Generator | None = None,
         states: Sequence[tuple[object, nn.Module]] = (),
+        class_mask: Tensor | None = None,
     ) -> None:
         checks.logits_matrix(logits)
         checks.tensor(labels, "labels")
@@ -67,8 +70,11 @@ class Batch:
             checks.whole("epoch", epoch, 0)
         if epochs is not None:
             checks.whole("epochs", epochs, 1)
-        self.logits = logits.detach()
+        self.class_mask = class_mask
+        self.logits = self._masked(logits.detach())
         self.labels = labels
+        if teacher_logits is not None and teacher_logits.shape == logits.shape:
+            teacher_logits = self._masked(teacher_logits)
         self.teacher_logits = teacher_logits
         self.index = index
         self.epoch = epoch
@@ -89,6 +95,36 @@ class Batch:
         return self.logits.shape[1]
 
     @property
+    def classes_left(self) -> Tensor | int:
+        """How many classes a sample has: K, or (N,) where some are masked; at least 1."""
+        if self.class_mask is None:
+            return self.num_classes
+        return (~self.class_mask).sum(-1).clamp(min=1).expand(len(self))
+
+    @property
+    def others_left(self) -> Tensor | int:
+        """How many classes a sample has beside its label: K - 1, or (N,); at least 1."""
+        left = self.classes_left
+        return (left - 1).clamp(min=1) if isinstance(left, Tensor) else left - 1
+
+    def _masked(self, logits: Tensor) -> Tensor:
+        mask = self.class_mask
+        return logits if mask is None else logits.masked_fill(mask, -torch.inf)
+
+    def over_classes_left(self, p: Tensor) -> Tensor:
+        """Probabilities (N, K) with nothing on masked classes, adding up to 1 again.
+
+        What has nothing anywhere else becomes even.
+        """
+        if self.class_mask is None:
+            return p
+        left = (~self.class_mask).expand_as(p)
+        p = torch.where(left, p, 0.0)
+        total = p.sum(1, keepdim=True)
+        even = left / left.sum(1, keepdim=True).clamp(min=1)
+        return torch.where(total > 0, p / total, even.to(p.dtype))
+
+    @property
     def dtype(self) -> torch.dtype:
         """That of counts and losses: the logits', but float32 for half precision."""
         return torch.promote_types(self.logits.dtype, torch.float32)
@@ -99,6 +135,10 @@ class Batch:
         if self._valid is None:
             self._valid = (valid_mask(self.labels),)
         return self._valid[0]
+
+    @valid.setter
+    def valid(self, mask: Tensor | None) -> None:
+        self._valid = (mask,)
 
     @property
     def label_margin(self) -> Tensor:
@@ -116,7 +156,7 @@ class Batch:
                 checks.teacher_confidence(self.logits, given, self.valid)
                 margin = given.to(torch.promote_types(given.dtype, torch.float32))
             else:
-                checks.teacher_matrix(self.logits, given, self.valid)
+                checks.teacher_matrix(self.logits, given, self.valid, self.class_mask)
                 margin = label_margin(given, self.labels)
             self._teacher_margin = margin
         return self._teacher_margin

@@ -133,6 +133,11 @@ def on_device(values: Tensor, name: str) -> None:
 def logits_matrix(logits: Tensor, name: str = "logits") -> None:
     """Raise unless ``logits`` is a non-empty floating tensor of shape (B, K) with K ≥ 2."""
     floating(logits, name)
+    rows_of_classes(logits, name)
+
+
+def rows_of_classes(logits: Tensor, name: str = "logits") -> None:
+    """The same of a tensor that is known to be floating."""
     if logits.ndim != 2:
         hint = (
             "; move the classes last and flatten the rest: logits.movedim(1, -1).flatten(0, -2)"
@@ -149,28 +154,42 @@ def logits_matrix(logits: Tensor, name: str = "logits") -> None:
         )
 
 
-def finite_logits(logits: Tensor, name: str = "logits", valid: Tensor | None = None) -> None:
+def finite_logits(
+    logits: Tensor,
+    name: str = "logits",
+    valid: Tensor | None = None,
+    masked: Tensor | None = None,
+) -> None:
     """Raise unless every entry is finite (does not look where values are not visible).
 
-    Rows that the mask ``valid`` (B,) leaves out may be anything.
+    Rows that the mask ``valid`` (B,) leaves out, and entries that are ``masked``, (B, K), may be
+    anything.
     """
     # A finite sum has finite terms: one cheap pass, and a closer look only where it is not.
     if not devices.values_visible(logits) or math.isfinite(float(logits.detach().sum())):
         return
     wrong = ~torch.isfinite(logits)
+    if masked is not None:
+        wrong &= ~masked
     bad = (wrong if valid is None else wrong & valid.unsqueeze(1)).nonzero()
     if len(bad):
         row, column = (int(i) for i in bad[0])
         raise NotFiniteError(
             f"{name} has {len(bad)} entries that are not finite, the first in row {row}, column "
-            f"{column} ({logits[row, column].item()}); a masked class (-inf) must be left out of K"
+            f"{column} ({logits[row, column].item()}); a masked class (-inf) must be named by "
+            "class_mask"
         )
 
 
-def teacher_matrix(logits: Tensor, teacher_logits: Tensor, valid: Tensor | None = None) -> None:
+def teacher_matrix(
+    logits: Tensor,
+    teacher_logits: Tensor,
+    valid: Tensor | None = None,
+    masked: Tensor | None = None,
+) -> None:
     """Raise unless ``teacher_logits`` is a floating tensor of the shape of ``logits``, and finite.
 
-    Rows that the mask ``valid`` (B,) leaves out need not be finite.
+    Rows that the mask ``valid`` (B,) leaves out, and masked classes, need not be finite.
     """
     logits_matrix(teacher_logits, "teacher_logits")
     if teacher_logits.shape != logits.shape:
@@ -182,7 +201,7 @@ def teacher_matrix(logits: Tensor, teacher_logits: Tensor, valid: Tensor | None 
         raise ValueError(
             f"teacher_logits are on {teacher_logits.device}, logits on {logits.device}"
         )
-    finite_logits(teacher_logits, "teacher_logits", valid)
+    finite_logits(teacher_logits, "teacher_logits", valid, masked)
 
 
 def teacher_confidence(logits: Tensor, confidence: Tensor, valid: Tensor | None = None) -> None:
@@ -196,6 +215,8 @@ def teacher_confidence(logits: Tensor, confidence: Tensor, valid: Tensor | None 
     if confidence.device != logits.device:
         raise ValueError(f"teacher_logits are on {confidence.device}, logits on {logits.device}")
     if not devices.values_visible(confidence):
+        return
+    if not math.isnan(float(confidence.detach().sum())):  # one cheap pass; ±inf may make it NaN
         return
     wrong = confidence.isnan()
     if bool((wrong if valid is None else wrong & valid).any()):

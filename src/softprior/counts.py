@@ -33,7 +33,7 @@ class TwoLevel(NamedTuple):
     on_label: Tensor | float
     elsewhere: Tensor | float
 
-    def total(self, num_classes: int) -> Tensor | float:
+    def total(self, num_classes: Tensor | int) -> Tensor | float:
         """Pseudo-counts per sample: ``on_label + (K - 1) · elsewhere``."""
         return self.on_label + (num_classes - 1) * self.elsewhere
 
@@ -75,7 +75,7 @@ class Sparse(NamedTuple):
     values: Tensor
     elsewhere: Tensor | float
 
-    def total(self, num_classes: int) -> Tensor:
+    def total(self, num_classes: Tensor | int) -> Tensor:
         """Pseudo-counts per sample (B,): ``Σ values + (K - m) · elsewhere``."""
         rest: Tensor | float = (num_classes - self.indices.shape[1]) * self.elsewhere
         return self.values.sum(1) + rest
@@ -110,7 +110,7 @@ def dense_counts(
 
 
 def smoothing_of(
-    counts: Counts, labels: Tensor, label_weight: Tensor | float, num_classes: int
+    counts: Counts, labels: Tensor, label_weight: Tensor | float, num_classes: Tensor | int
 ) -> Tensor:
     """How much each sample's target takes from its label, (B,):
 

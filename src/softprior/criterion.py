@@ -12,10 +12,18 @@ from softprior import checks, gathering, kernel, priors
 from softprior.batch import Batch
 from softprior.component import State, follow, without_autocast
 from softprior.counts import Counts, TwoLevel, check_counts, smoothing_of
-from softprior.labels import class_labels
+from softprior.label_weight import resolved_label_weight
+from softprior.labels import labels_and_mask
+from softprior.layout import Layout, layout_of
 from softprior.penalties import Penalty
 from softprior.posterior import REDUCTIONS, Reduction
 from softprior.priors import Prior
+from softprior.weights import (
+    check_class_weight,
+    check_masked,
+    class_mask_rows,
+    sample_weights,
+)
 
 
 class PosteriorLoss(nn.Module):
@@ -38,7 +46,8 @@ class PosteriorLoss(nn.Module):
         label_weight: weight of the real label, ≥ -1 (1: MAP objective; what a negative one means
             is said at :func:`softprior.posterior_loss`). None asks the prior for its usual mix,
             ``1 - strength`` for most; without a prior, and for a function, it is 1.
-        reduction, ignore_index: as in :func:`softprior.posterior_loss`.
+        reduction, ignore_index, class_weight, class_dim: as in :func:`softprior.posterior_loss`.
+            The class weights are a buffer, and part of no ``state_dict()``.
         seed: seeds the criterion's own generator, from which random priors draw. Its state is
             part of ``state_dict()``, so a resumed run goes on with the same draws; a state of
             another criterion, which lacks it, leaves the generator as it is.
@@ -63,6 +72,8 @@ class PosteriorLoss(nn.Module):
         label_weight: float | None = None,
         reduction: Reduction = "mean",
         ignore_index: int = -100,
+        class_weight: Tensor | None = None,
+        class_dim: int | None = None,
         seed: int = 0,
         num_samples: int | None = None,
         num_classes: int | None = None,
@@ -72,6 +83,11 @@ class PosteriorLoss(nn.Module):
         super().__init__()
         checks.choice("reduction", reduction, REDUCTIONS)
         checks.class_number("ignore_index", ignore_index)
+        if class_dim is not None:
+            checks.whole("class_dim", class_dim, -64, 63)
+        if class_weight is not None:
+            checks.floating(class_weight, "class_weight")
+            check_class_weight(class_weight, class_weight.numel(), class_weight.device)
         checks.whole("seed", seed, -(2**63), 2**64 - 1)
         checks.flag("auto_observe", auto_observe)
         checks.flag("measure_smoothing", measure_smoothing)
@@ -90,6 +106,9 @@ class PosteriorLoss(nn.Module):
         self.label_weight = resolved_label_weight(prior, label_weight)
         self.reduction: Reduction = reduction
         self.ignore_index = ignore_index
+        self.class_dim = class_dim
+        self.class_weight: Tensor | None
+        self.register_buffer("class_weight", class_weight, persistent=False)
         self.auto_observe = auto_observe
         self.measure_smoothing = measure_smoothing
         self.smoothing = torch.empty(0)
@@ -114,31 +133,50 @@ class PosteriorLoss(nn.Module):
         index: Tensor | None = None,
         epoch: int | Tensor | None = None,
         epochs: int | None = None,
+        class_mask: Tensor | None = None,
+        sample_weight: Tensor | None = None,
     ) -> Tensor:
-        """The loss; ``index``, ``epoch`` and ``epochs`` are for priors that ask for them."""
-        checks.logits_matrix(logits)
-        labels = class_labels(logits, labels, self.ignore_index)
-        batch = self._batch(logits, labels, teacher_logits, index, epoch, epochs)
+        """The loss; ``index``, ``epoch`` and ``epochs`` are for priors that ask for them.
+
+        ``class_mask`` and ``sample_weight`` are as in :func:`softprior.posterior_loss`.
+        """
+        layout = layout_of(logits, labels, self.class_dim)
+        batch = self._batch(
+            *(layout, logits, labels, teacher_logits, index, epoch, epochs), class_mask=class_mask
+        )
+        rows, valid = layout.rows(logits), batch.valid
         counts: Counts = TwoLevel(0.0, 0.0) if self.prior is None else self.prior(batch)
         # The package's own priors are tested for the values of their counts.
         values = not self.tested
-        check_counts(logits, counts, values=values, signed=self.signed, valid=batch.valid)
+        check_counts(rows, counts, values=values, signed=self.signed, valid=valid)
+        if batch.class_mask is not None:
+            check_masked(batch.class_mask, batch.labels, valid, counts if values else None)
         weight: Tensor | float | None = self.label_weight
         if weight is None:
             assert isinstance(self.prior, Prior)
-            with torch.no_grad(), without_autocast(batch.logits.device):
+            with torch.no_grad(), without_autocast(rows.device):
                 weight = self.prior.label_weight_of(batch)
         if self.measure_smoothing:
             with torch.no_grad():
-                self.smoothing = smoothing_of(counts, labels, weight, logits.shape[1])
-        valid, signed = batch.valid, self.signed
-        reduction: Reduction = self.reduction if self.penalty is None else "none"
-        loss = kernel.loss(logits, labels, counts, weight, reduction, valid=valid, signed=signed)
+                self.smoothing = smoothing_of(counts, batch.labels, weight, batch.classes_left)
+        if self.class_weight is not None:
+            check_class_weight(self.class_weight, rows.shape[1], rows.device)
+        if sample_weight is not None:
+            sample_weight = sample_weights(sample_weight, layout, rows.device)
+        loss = kernel.loss(
+            *(rows, batch.labels, counts, weight),
+            self.reduction if self.penalty is None else "none",
+            valid=valid,
+            signed=self.signed,
+            class_weight=self.class_weight,
+            sample_weight=sample_weight,
+            class_mask=batch.class_mask,
+        )
         if self.penalty is not None:
-            loss = self._reduced(loss + self.penalty(logits, batch), batch)
+            loss = self._with_penalty(loss, self.penalty(rows, batch), batch, sample_weight)
         if self.training and self.auto_observe and self.states:
             self._observe(batch)
-        return loss
+        return loss.reshape(layout.shape) if self.reduction == "none" else loss
 
     def observe(
         self,
@@ -149,6 +187,7 @@ class PosteriorLoss(nn.Module):
         index: Tensor | None = None,
         epoch: int | Tensor | None = None,
         epochs: int | None = None,
+        class_mask: Tensor | None = None,
     ) -> None:
         """Let what is remembered see the samples of a step, of all processes together.
 
@@ -156,21 +195,26 @@ class PosteriorLoss(nn.Module):
         """
         if not self.states:
             return
-        checks.logits_matrix(logits)
-        labels = class_labels(logits, labels, self.ignore_index)
-        self._observe(self._batch(logits, labels, teacher_logits, index, epoch, epochs))
+        layout = layout_of(logits, labels, self.class_dim)
+        self._observe(
+            self._batch(
+                *(layout, logits, labels, teacher_logits, index, epoch, epochs),
+                class_mask=class_mask,
+            )
+        )
 
     @torch.no_grad()
     def _observe(self, batch: Batch) -> None:
         if gathering.processes() > 1:
-            teacher_logits, index = batch.teacher_logits, batch.index
-            batch = self._batch(
+            mask = batch.class_mask  # one of all samples (K,) is the same in every process
+            batch = self._of_rows(
                 gathering.all_gather(batch.logits),
                 gathering.all_gather(batch.labels),
-                None if teacher_logits is None else gathering.all_gather(teacher_logits.detach()),
-                None if index is None else gathering.all_gather(index),
+                gathering.gathered(batch.teacher_logits),
+                gathering.gathered(batch.index),
                 batch.epoch,
                 batch.epochs,
+                mask if mask is None or mask.ndim == 1 else gathering.gathered(mask),
             )
         with without_autocast(batch.logits.device):
             for state in self.states.values():
@@ -184,6 +228,22 @@ class PosteriorLoss(nn.Module):
             state.end_epoch()
 
     def _batch(
+        self, layout: Layout, logits: Tensor, labels: Tensor, *rest: Any, class_mask: Tensor | None
+    ) -> Batch:
+        """What was passed, as rows of classes."""
+        rows = layout.rows(logits)
+        checks.rows_of_classes(rows)
+        labels, valid = labels_and_mask(rows, layout.labels(labels), self.ignore_index)
+        teacher_logits, index, *when = rest
+        if class_mask is not None:
+            class_mask = class_mask_rows(class_mask, logits, layout)
+        of_rows = (layout.of_teacher(teacher_logits), layout.of_index(index))
+        epoch, epochs = when
+        batch = self._of_rows(rows, labels, *of_rows, epoch, epochs, class_mask)
+        batch.valid = valid
+        return batch
+
+    def _of_rows(
         self,
         logits: Tensor,
         labels: Tensor,
@@ -191,6 +251,7 @@ class PosteriorLoss(nn.Module):
         index: Tensor | None,
         epoch: int | Tensor | None,
         epochs: int | None,
+        class_mask: Tensor | None,
     ) -> Batch:
         for state in self.states.values():
             follow(state, logits.device)
@@ -205,14 +266,24 @@ class PosteriorLoss(nn.Module):
             epochs=epochs,
             generator=generator,
             states=[(getattr(self, role), state) for role, state in self.states.items()],
+            class_mask=class_mask,
         )
 
-    def _reduced(self, each: Tensor, batch: Batch) -> Tensor:
-        if self.reduction == "none":
-            return each
-        if self.reduction == "sum":
-            return each.sum()
-        return each.mean() if batch.valid is None else each.sum() / batch.valid.sum().clamp(min=1)
+    def _with_penalty(
+        self, loss: Tensor, penalty: Tensor, batch: Batch, sample_weight: Tensor | None
+    ) -> Tensor:
+        """The losses of samples and their penalties, reduced: class weights are not of these."""
+        if sample_weight is not None:
+            penalty = penalty * sample_weight
+        if self.reduction != "mean":
+            total = loss + penalty
+            return total if self.reduction == "none" else total.sum()
+        what = (batch.logits, batch.labels, batch.valid)
+        divisor = kernel.divisor_of(*what, None, sample_weight)
+        if self.class_weight is None:
+            return (loss + penalty).sum() / divisor
+        of_loss = kernel.divisor_of(*what, self.class_weight, sample_weight)
+        return loss.sum() / of_loss + penalty.sum() / divisor
 
     def get_extra_state(self) -> Tensor:
         return self.generator.get_state()
@@ -230,31 +301,3 @@ class PosteriorLoss(nn.Module):
         parts += [] if self.penalty is None else [f"penalty={self.penalty}"]
         weight = "the prior's own" if self.label_weight is None else f"{self.label_weight:g}"
         return ", ".join([*parts, f"label_weight={weight}", f"reduction={self.reduction!r}"])
-
-
-def resolved_label_weight(prior: object, label_weight: float | None) -> float | None:
-    """The weight of the real label; None where the prior decides it batch by batch.
-
-    Raises:
-        ValueError: an explicit one beside a prior that decides it, or a usual mix below 0.
-    """
-    own = isinstance(prior, Prior) and prior.decides_label_weight
-    if label_weight is not None:
-        checks.number("label_weight", label_weight, -1)
-        if own:
-            raise ValueError(
-                f"{prior} decides the weight of the label itself, as training goes on: leave "
-                f"label_weight out, got {label_weight:g}"
-            )
-        return label_weight
-    if own:
-        return None
-    if not isinstance(prior, Prior):
-        return 1.0
-    usual = prior.usual_label_weight
-    if usual < 0:
-        raise ValueError(
-            f"the usual mix of {prior} leaves {usual:g} to the label: pass label_weight (1 for "
-            "the MAP objective, 0 for the imaginary labels alone)"
-        )
-    return usual

@@ -27,6 +27,11 @@ def all_gather(part: Tensor) -> Tensor:
     return torch.stack(parts, 1).flatten(0, 1)
 
 
+def gathered(part: Tensor | None) -> Tensor | None:
+    """The whole of what there may be none of, without gradient."""
+    return None if part is None else all_gather(part.detach())
+
+
 def local_shard(batch: Tensor) -> Tensor:
     """This process's samples (m,) of the whole batch (N · m,)."""
     return batch[dist.get_rank() :: processes()]

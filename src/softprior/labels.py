@@ -14,6 +14,13 @@ def class_labels(logits: Tensor, labels: Tensor, ignore_index: int | None = None
     Returns int64 class indices (B,) in which every ignored sample is -1, or class probabilities
     (B, K), those of half precision in float32 and divided by their sums.
     """
+    return labels_and_mask(logits, labels, ignore_index)[0]
+
+
+def labels_and_mask(
+    logits: Tensor, labels: Tensor, ignore_index: int | None = None
+) -> tuple[Tensor, Tensor | None]:
+    """The labels of :func:`class_labels`, and :func:`valid_mask` of them."""
     rows, classes = logits.shape
     checks.tensor(labels, "labels")
     if labels.device != logits.device:
@@ -22,7 +29,7 @@ def class_labels(logits: Tensor, labels: Tensor, ignore_index: int | None = None
             f"use labels.to({str(logits.device)!r})"
         )
     if labels.dtype in checks.FLOATS:
-        return _label_probabilities(logits, labels)
+        return _label_probabilities(logits, labels), None
     if labels.dtype not in checks.INTEGERS:
         raise TypeError(f"labels must be integers or probabilities, got {labels.dtype}")
     if labels.ndim == 2 and labels.shape[1] in (classes, 1):
@@ -44,7 +51,7 @@ def class_labels(logits: Tensor, labels: Tensor, ignore_index: int | None = None
         low, high = (int(v) for v in labels.aminmax())
         may_ignore = ignore_index is not None and low <= ignore_index <= high
         if low >= 0 and high < classes and not may_ignore:
-            return labels
+            return labels, None
         wrong = (labels < 0) | (labels >= classes)
         if ignore_index is not None:
             wrong &= labels != ignore_index
@@ -60,9 +67,9 @@ def class_labels(logits: Tensor, labels: Tensor, ignore_index: int | None = None
         devices.assert_later(lambda y: _known(y, classes, ignore_index), labels, message)
         if torch.compiler.is_compiling():  # gather refuses what torch.func hides: K is no class
             labels = torch.where(_known(labels, classes, ignore_index), labels, classes)
-    if ignore_index is None:
-        return labels
-    return torch.where(labels == ignore_index, -1, labels)
+    if ignore_index is not None:
+        labels = torch.where(labels == ignore_index, -1, labels)
+    return labels, valid_mask(labels)
 
 
 def observed_labels(logits: Tensor, labels: Tensor) -> Tensor:

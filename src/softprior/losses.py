@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from torch import Tensor
+
 from softprior import checks
 from softprior.criterion import PosteriorLoss
 from softprior.penalties import ConfidencePenalty
@@ -17,6 +19,8 @@ def label_smoothing(
     spread: Literal["all", "others"] = "all",
     reduction: Reduction = "mean",
     ignore_index: int = -100,
+    class_weight: Tensor | None = None,
+    class_dim: int | None = None,
 ) -> PosteriorLoss:
     """Label smoothing: ``smoothing / K`` on every class, the rest on the label.
 
@@ -34,6 +38,8 @@ def label_smoothing(
         label_weight=1 - smoothing,
         reduction=reduction,
         ignore_index=ignore_index,
+        class_weight=class_weight,
+        class_dim=class_dim,
     )
 
 
@@ -44,6 +50,8 @@ def self_distillation(
     weighting: Literal["none", "map"] = "none",
     reduction: Reduction = "mean",
     ignore_index: int = -100,
+    class_weight: Tensor | None = None,
+    class_dim: int | None = None,
 ) -> PosteriorLoss:
     """(Self-)distillation with the usual mix; call it with ``teacher_logits`` as third argument.
 
@@ -56,12 +64,15 @@ def self_distillation(
     >>> self_distillation(temperature=4.0, weight=0.4).label_weight
     0.6
     """
+    _no_class_weights(weight)
     checks.number("weight", weight, 0, 2)
     return PosteriorLoss(
         TeacherPrior(weight, temperature, weighting),
         label_weight=1 - weight,
         reduction=reduction,
         ignore_index=ignore_index,
+        class_weight=class_weight,
+        class_dim=class_dim,
     )
 
 
@@ -73,6 +84,8 @@ def beta_smoothing(
     among: Literal["global", "local", "running"] = "global",
     reduction: Reduction = "mean",
     ignore_index: int = -100,
+    class_weight: Tensor | None = None,
+    class_dim: int | None = None,
     seed: int = 0,
 ) -> PosteriorLoss:
     """Beta smoothing (teacher-free) with an average true-class target of ``1 - smoothing``.
@@ -88,18 +101,26 @@ def beta_smoothing(
     >>> beta_smoothing(0.15, weight=0.6).prior
     BetaPrior(strength=0.6, a=3.0, draw='random', order='intact', among='global')
     """
+    _no_class_weights(weight)
     checks.number("weight", weight, 0, 1, open_low=True)
     return PosteriorLoss(
         BetaPrior.matching(smoothing, strength=weight, draw=draw, among=among),
         label_weight=1 - weight,
         reduction=reduction,
         ignore_index=ignore_index,
+        class_weight=class_weight,
+        class_dim=class_dim,
         seed=seed,
     )
 
 
 def confidence_penalty(
-    weight: float = 0.1, *, reduction: Reduction = "mean", ignore_index: int = -100
+    weight: float = 0.1,
+    *,
+    reduction: Reduction = "mean",
+    ignore_index: int = -100,
+    class_weight: Tensor | None = None,
+    class_dim: int | None = None,
 ) -> PosteriorLoss:
     """Cross-entropy minus a multiple of the entropy of the prediction (no Dirichlet prior).
 
@@ -112,6 +133,20 @@ def confidence_penalty(
     >>> round(loss.item(), 4)  # 0.9 · ln 2
     0.6238
     """
+    _no_class_weights(weight)
     return PosteriorLoss(
-        penalty=ConfidencePenalty(weight), reduction=reduction, ignore_index=ignore_index
+        penalty=ConfidencePenalty(weight),
+        reduction=reduction,
+        ignore_index=ignore_index,
+        class_weight=class_weight,
+        class_dim=class_dim,
     )
+
+
+def _no_class_weights(weight: object) -> None:
+    """``weight`` is torch's name for what is ``class_weight`` here."""
+    if isinstance(weight, (Tensor, list, tuple)):
+        raise TypeError(
+            "weight is how much the imaginary labels weigh, one number; the weights of the "
+            "classes, nn.CrossEntropyLoss(weight=…), are class_weight=…"
+        )

@@ -21,7 +21,9 @@ from softprior.counts import (
     dense_counts,
     label_probabilities,
 )
-from softprior.labels import class_labels, valid_mask
+from softprior.labels import class_labels, labels_and_mask
+from softprior.layout import layout_of
+from softprior.weights import check_class_weight, check_masked, class_mask_rows, sample_weights
 
 Reduction = kernel.Reduction
 REDUCTIONS = ("none", "mean", "sum")
@@ -33,6 +35,10 @@ def posterior_loss(
     counts: Counts,
     *,
     label_weight: float = 1.0,
+    class_weight: Tensor | None = None,
+    sample_weight: Tensor | None = None,
+    class_mask: Tensor | None = None,
+    class_dim: int | None = None,
     reduction: Reduction = "mean",
     ignore_index: int = -100,
     signed: bool = False,
@@ -50,24 +56,35 @@ def posterior_loss(
     for ever as z_y → 0.
 
     Args:
-        logits: (B, K), any floating dtype. Half precision is accumulated in float32.
-        labels: class indices (B,) or class probabilities (B, K), as in
-            :class:`torch.nn.CrossEntropyLoss`.
-        counts: pseudo-counts ≥ 0: dense (B, K), two-level (:class:`softprior.TwoLevel`) or on a
-            few classes (:class:`softprior.Sparse`).
+        logits: (B, K), (B, K, d1, …) or (K,), any floating dtype. Half precision is accumulated
+            in float32.
+        labels: class indices (B,), (B, d1, …) or (), or class probabilities of the logits' shape,
+            as in :class:`torch.nn.CrossEntropyLoss`.
+        counts: pseudo-counts ≥ 0: dense, of the logits' shape; two-level
+            (:class:`softprior.TwoLevel`), numbers or tensors of the labels' shape; or on a few
+            classes (:class:`softprior.Sparse`), of the labels' shape and the few classes last.
         label_weight: weight of the real label, ≥ -1; 0 leaves the imaginary labels alone.
+        class_weight: w (K,), ≥ 0: ``loss_i = -Σ_c w_c · (label_weight · y_{i,c} + counts_{i,c}) ·
+            log z_{i,c}``, as in torch.
+        sample_weight: of the labels' shape, ≥ 0: multiplies each loss.
+        class_mask: bool, (K,) or of the logits' shape, True where a class is masked: it is no
+            class of the sample, and its logit may be anything, -inf too.
+        class_dim: the dimension of the classes in logits; by default torch's, 1. Pass -1 for
+            sequences (B, T, K).
         reduction: ``"none"`` gives one loss per sample (B,), 0 where ignored; ``"sum"`` adds
             them; ``"mean"`` divides the sum by the number of samples that are not ignored
-            (by 1 when all are: the loss is then 0, not NaN), never by a sum of weights. For
-            exact gradient accumulation over unequal batches use ``"sum"`` and divide once.
+            (by 1 when all are: the loss is then 0, not NaN), never by a sum of counts; with
+            weights by Σ sample_weight_i · w_{y_i} (labels that are probabilities: without w, as in
+            torch). For exact gradient accumulation over unequal batches use ``"sum"`` and divide
+            once.
         ignore_index: samples with this class index neither count nor get a gradient, whatever
             their logits.
         signed: allow counts below 0, as of methods that push away from a class. The posterior
             reading then ends; the formula, and its gradient, do not.
 
     Returns:
-        Scalar, or (B,) with ``reduction="none"``; float32 for half-precision logits, else
-        the dtype of the logits.
+        Scalar, or the labels' shape with ``reduction="none"``; float32 for half-precision logits,
+        else the dtype of the logits.
 
     Raises:
         TypeError, ValueError: on wrong shapes, dtypes, devices or, on the CPU, values.
@@ -78,15 +95,32 @@ def posterior_loss(
     ...                                                 label_smoothing=0.3)).item()
     True
     """
-    checks.logits_matrix(logits)
     checks.choice("reduction", reduction, REDUCTIONS)
     checks.number("label_weight", label_weight, -1)
     checks.class_number("ignore_index", ignore_index)
     checks.flag("signed", signed)
-    labels = class_labels(logits, labels, ignore_index)
-    check_counts(logits, counts, signed=signed)
-    valid = valid_mask(labels)
-    return kernel.loss(logits, labels, counts, label_weight, reduction, valid=valid, signed=signed)
+    layout = layout_of(logits, labels, class_dim)
+    rows = layout.rows(logits)
+    checks.rows_of_classes(rows)
+    labels, valid = labels_and_mask(rows, layout.labels(labels), ignore_index)
+    counts = layout.counts(counts)
+    check_counts(rows, counts, signed=signed)
+    if class_weight is not None:
+        check_class_weight(class_weight, rows.shape[1], rows.device)
+    if sample_weight is not None:
+        sample_weight = sample_weights(sample_weight, layout, rows.device)
+    if class_mask is not None:
+        class_mask = class_mask_rows(class_mask, logits, layout)
+        check_masked(class_mask, labels, valid, counts)
+    loss = kernel.loss(
+        *(rows, labels, counts, label_weight, reduction),
+        valid=valid,
+        signed=signed,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        class_mask=class_mask,
+    )
+    return loss.reshape(layout.shape) if reduction == "none" else loss
 
 
 def soft_labels(

@@ -133,3 +133,19 @@ def test_how_often_a_claim_about_four_methods_errs(n: int, alike: float) -> None
 def test_an_identity_holds_or_does_not() -> None:
     assert identity("So.", True, "0").verdict.outcome == "holds"
     assert identity("So.", False, "1").verdict.outcome == "does not hold"
+
+
+def test_an_unknown_difference_is_named_and_decides_nothing() -> None:
+    """Such as a calibration error that so few samples do not show."""
+    nan = [math.nan] * 3
+    unknown = Difference.over_seeds(nan, [0.0] * 3)
+    known = Difference.over_seeds([0.1, 0.12, 0.11], [0.0] * 3)
+    column = Column(name="ECE", percent=True, margin=0.01)
+    found = claim("So.", {"a": unknown, "b": known}, "higher", column)
+    assert found.verdict.outcome == "cannot tell"
+    assert found.evidence.startswith("a unknown; b +11 points")
+    for of in ({"a": unknown, "b": known}, {"a": unknown}):
+        found = claim_everywhere("So.", {"ours": of}, "higher", column, "conventions")
+        assert found.verdict.outcome == "cannot tell"
+        assert "unknown in 1" in found.evidence
+        assert "nan" not in found.evidence

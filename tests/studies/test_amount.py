@@ -78,7 +78,7 @@ def test_every_method_at_every_amount() -> None:
     assert by_name.pop(CE) == [0]
     assert len(by_name) == 5
     assert all(tuple(amounts) == SMOOTHINGS for amounts in by_name.values())
-    main = shared.methods(shared.base(DESK, 0))
+    main = shared.methods(DESK, shared.base(DESK, 0))
     assert set(main) <= set(recipes)  # the main table's
 
 
@@ -88,7 +88,8 @@ def test_fewer_runs_on_images() -> None:
     assert len(recipes) == 1 + 4 * len(amount.DESK)
     assert not any(r.penalty for r in recipes)
     assert {asked(r) for r in recipes} == {0, *amount.DESK}
-    assert set(shared.methods(shared.base(scale, 0))[:-1]) <= set(recipes)  # the main table's
+    main = shared.methods(scale, shared.base(scale, 0))
+    assert set(main[:-1]) <= set(recipes)  # the main table's
 
 
 def test_groups_whatever_the_order() -> None:

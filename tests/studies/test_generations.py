@@ -40,7 +40,7 @@ def made(*seeds: tuple[list[float], list[float]]) -> Chains:
         for k, m in enumerate(generations_)
     }
     found = Comparison(results, columns)
-    return Chains(generations_, [], found, found, found)
+    return Chains(generations_, [], found, found, found, [], found)
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_the_order_of_the_runs_changes_nothing(runs: list[Run]) -> None:
 
 
 def test_each_student_learns_from_the_one_before_alone(runs: list[Run]) -> None:
-    assert [r.recipe.generation for r in runs] == [0, 1, 2] * 2
+    assert [r.recipe.generation for r in runs] == [0, 1, 2, 0] * 2
     for before, run in itertools.pairwise(runs):
         if run.recipe.generation:
             assert run.recipe.teacher == before.recipe
@@ -73,13 +73,13 @@ def test_each_student_learns_from_the_one_before_alone(runs: list[Run]) -> None:
 
 def test_tables_against_the_predictions(runs: list[Run]) -> None:
     found = tables(generations.show(runs))
-    second = [runs[1], runs[4]]
+    second = [runs[1], runs[5]]
     accuracy = [diagnostics.accuracy(*run.predictions("test")) for run in second]
     assert found["generations"].rows[1][1] == Measured.of(accuracy)
     train = [diagnostics.predictive_uncertainty(*run.predictions("train")) for run in second]
     assert found["training"].rows[1][1] == Measured.of(train)
     together = []
-    for a, b in (runs[:2], runs[3:5]):
+    for a, b in (runs[:2], runs[4:6]):
         p = sum(run.predictions("test")[0].double().softmax(1) for run in (a, b))
         right = torch.as_tensor(p).argmax(1) == a.predictions("test")[1]
         together.append(right.double().mean().item())
@@ -92,7 +92,7 @@ def test_tables_against_the_predictions(runs: list[Run]) -> None:
 
 
 def test_one_seed_leaves_the_rest_open(runs: list[Run]) -> None:
-    claims = [item for item in generations.show(runs[:3]) if isinstance(item, Claim)]
+    claims = [item for item in generations.show(runs[:4]) if isinstance(item, Claim)]
     assert claims
     assert {claim.verdict.outcome for claim in claims} == {"cannot tell"}
 
@@ -130,9 +130,53 @@ def test_a_common_trend_is_taken_away() -> None:
 
 
 def test_the_claim_of_rq1_is_decided_by_the_slope(runs: list[Run]) -> None:
-    *_, about_diversity, _ = (i for i in generations.show(runs) if isinstance(i, Claim))
+    *_, about_diversity, _, _ = (i for i in generations.show(runs) if isinstance(i, Claim))
     assert about_diversity.answers == ("RQ1",)
     gap = module.association(module.chains(runs), "diversity", "since generation 1")
     assert claim("So.", {"slope": gap}, "higher", Column(name="S")).verdict == (
         about_diversity.verdict
     )
+
+
+def test_independent_networks_are_generation_1_from_other_initialisations(runs: list[Run]) -> None:
+    """And start as the generations do; as many are compared as there are."""
+    first, second, _, other = (run.recipe for run in runs[:4])
+    assert other == replace(first, initialisation=second.initialisation)
+    found = tables(generations.show(runs))["independent"]
+    assert [row[0] for row in found.rows] == ["2"]
+    networks, gaps = [], []
+    for seed in (runs[:4], runs[4:]):
+        one, two, _, other_run = seed
+        labels = one.predictions("test")[1]
+
+        def accuracy(*of: Run, labels: torch.Tensor = labels) -> float:
+            p = torch.stack([run.predictions("test")[0].double().softmax(1) for run in of]).mean(0)
+            return (p.argmax(1) == labels).double().mean().item()
+
+        networks.append(accuracy(one, other_run))
+        gaps.append(accuracy(one, two) - networks[-1])
+    _, measured, _, _, gap, *_ = found.rows[0]
+    assert isinstance(measured, Measured)
+    assert measured.mean == pytest.approx(sum(networks) / 2)
+    assert isinstance(gap, Difference)
+    assert gap.mean == pytest.approx(sum(gaps) / 2)
+
+
+@pytest.mark.parametrize(("ahead", "outcome"), [(0.05, "holds"), (-0.05, "does not hold")])
+def test_the_control_can_fail(runs: list[Run], ahead: float, outcome: str) -> None:
+    found = chains(runs)
+    more = {
+        m: {s: Result({**dict.fromkeys(("accuracy", "nll", "ece"), 0.5 + ahead)}) for s in (0, 1)}
+        for m in found.ensembles
+    }
+    less = {
+        m: {s: Result(dict.fromkeys(("accuracy", "nll", "ece"), 0.5 + 0.001 * s)) for s in (0, 1)}
+        for m in found.networks
+    }
+    found = found._replace(
+        together=replace(found.together, results=more),
+        independent=replace(found.independent, results=less),
+    )
+    *_, control = generations._claims(found)
+    assert "independent networks" in control.text
+    assert control.verdict.outcome == outcome

@@ -50,7 +50,7 @@ def folder(path: Path, names: str = "ab") -> Path:
 def test_names_are_their_own_fingerprints_and_nothing_is_fetched() -> None:
     assert fingerprint("digits") == "digits"
     for name, repository in hub.REPOSITORIES.items():
-        assert fingerprint(name) == f"{repository.name}@{repository.revision}"
+        assert fingerprint(name) == f"{repository.name}@{repository.revision}+v{hub.VERSION}"
 
 
 def test_the_spelling_of_a_path_does_not_matter(
@@ -148,10 +148,8 @@ def test_a_higher_version_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert fingerprint(images) == other  # another reader's
     monkeypatch.setattr(decode, "VERSION", 3)
     assert fingerprint("digits") == "digits+v2+decode-v3"
-    assert (
-        fingerprint("cifar10")
-        == f"{hub.REPOSITORIES['cifar10'].name}@{hub.REPOSITORIES['cifar10'].revision}+decode-v3"
-    )
+    of = hub.REPOSITORIES["cifar10"]
+    assert fingerprint("cifar10") == f"{of.name}@{of.revision}+v{hub.VERSION}+decode-v3"
     assert fingerprint(path) not in (first, second)
     assert fingerprint(images) != other
     monkeypatch.undo()

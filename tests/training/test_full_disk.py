@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import json
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ import safetensors
 import safetensors.torch
 from bits import same_bits
 
-from softprior.cli import main
+from softprior.cli import _events, main
 from softprior.training import Recipe, Run, Store, fit
 
 RECIPE = Recipe(epochs=3)
@@ -93,3 +95,40 @@ def test_a_history_without_room_is_a_warning(
     monkeypatch.setattr(Store, "write_history", full)
     with pytest.warns(UserWarning, match="no history is written"):
         assert fit(Recipe(epochs=1), tmp_path).path.is_dir()
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 5, 9, 14, 19])
+@pytest.mark.parametrize("call", ["write", "flush", "__init__"])
+def test_events_without_room_are_a_warning(
+    first: int,
+    call: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    records = pytest.importorskip("tensorboard.summary.writer.record_writer")
+    usual, count = getattr(records.RecordWriter, call), 0
+
+    def full(self: Any, *more: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count > first:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return usual(self, *more)
+
+    monkeypatch.setattr(records.RecordWriter, call, full)
+    history, hook = tmp_path / "history.jsonl", threading.excepthook
+    events = _events.Events(tmp_path / "events", history)
+    row = {"seconds": 1.0, **dict.fromkeys(_events.SCALARS, 0.5)}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for epoch in (1, 2, 3):
+            row["epoch"] = epoch
+            history.write_text(json.dumps(row) + "\n")
+            events.write(row)
+        events.close()
+    messages = [str(w.message) for w in caught]
+    told = [f"{tmp_path / 'events'}: no more events are written: No space left on device"]
+    assert messages == (told if count > first else []) or (call == "flush" and not messages)
+    assert capfd.readouterr().err == ""
+    assert threading.excepthook is hook

@@ -138,7 +138,7 @@ def test_what_is_wrong_with_a_parquet_file_is_named(tmp_path: Path) -> None:
     wrong("do not agree on the names of the classes", pictures, good, names="abd")
     (tmp_path / "test.parquet").unlink()
     file.write_bytes(file.read_bytes()[:100])
-    fails(tmp_path, r"train.parquet: not a Parquet file, or truncated \(")
+    fails(tmp_path, r"train.parquet: not a Parquet file, or truncated or damaged; copy or")
 
 
 def test_a_row_is_counted_in_its_own_file(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import subprocess
 import warnings
@@ -22,7 +23,7 @@ from PIL import Image
 from torch.utils.data import Dataset as Items
 
 from softprior import memory
-from softprior.training.images import OwnData, fingerprint, load, picture
+from softprior.training.images import OwnData, decode, fingerprint, hub, load, picture
 
 # --- EXIF --------------------------------------------------------------------------------------
 
@@ -88,6 +89,23 @@ def test_damaged_exif_says_nothing(tmp_path: Path) -> None:
     for value in (0, 9, 6000):
         got, _ = pixels([stored("PNG", value)] * 2, tmp_path)
         assert got.shape[1:3] == (16, 24)
+
+
+def test_a_data_set_by_name_says_by_which_rules_its_pictures_are_seen() -> None:
+    """It is not fetched for its fingerprint, which has the version of the rules instead.
+
+    Where this fails other pixels are seen in the same bytes: raise VERSION in images/hub.py, and
+    say in images/fingerprinting.py which pictures of a path are others, or raise that of decode.
+    """
+    seen = hashlib.sha256()
+    for k in (None, *range(1, 9)):
+        with picture.opened(stored("PNG", k)) as image:
+            seen.update(picture.array(picture.grey_or_rgb(picture.upright(image))).tobytes())
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        with picture.opened(encoded(Image.linear_gradient("L").convert(mode))) as image:
+            seen.update(picture.array(picture.grey_or_rgb(picture.upright(image))).tobytes())
+    assert (seen.hexdigest()[:16], hub.VERSION, decode.VERSION) == ("cd1a079066f66c9a", 2, 1)
+    assert fingerprint("cub200").endswith("@" + hub.REPOSITORIES["cub200"].revision + "+v2")
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])

@@ -111,26 +111,67 @@ def test_ranks_among_the_local_batch_are_others(together: Store) -> None:
     assert any(not torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
-_ROWS = ("beta, own logits", "beta, running", "beta, ema", "beta, memory", "teacher, frozen")
+# Each kind of state, and what is found by its file and keeps one.
+_ROWS = ("beta, running", "beta, ema", "beta, memory")
 KILLED = {name: METHODS[name] for name in _ROWS} | {"teacher, stored": STORED}
 KILLED |= {name: recipe for name, recipe in FOUND.items() if remembers(recipe)}
 
 
-@pytest.mark.parametrize("name", KILLED)
-def test_two_processes_killed_and_resumed(name: str, together: Store, tmp_path: Path) -> None:
-    recipe, folder = KILLED[name], tmp_path / "runs"
+def killed(recipe: Recipe, folder: Path, first: str) -> None:
+    """Trained by two processes that are killed two checkpoints after the ``first``."""
     process = start([recipe], folder, 0)
     partial = Store(folder).partial(recipe)
-    first = "00001-0000001" if name in FOUND else "0"  # of the second epoch
     while len([path for path in partial.glob("[0-9]*") if path.name >= first]) < 2:
         assert process.poll() is None, "training ended before it could be killed"
         time.sleep(0.02)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert Store(folder).get(recipe) is None
-    assert start([recipe], folder, 1e9).wait(timeout=600) == 0
-    run, undisturbed = Store(folder).get(recipe), together.get(recipe)
+
+
+@pytest.fixture(scope="module")
+def resumed(once: Callable[..., Path]) -> Store:
+    """Each was killed; then two processes went on with all of them."""
+
+    def train(folder: Path) -> None:
+        for name, recipe in KILLED.items():
+            first = "00001-0000001" if name in FOUND else "0"  # of the second epoch
+            killed(recipe, folder / "runs", first)
+        assert start([*KILLED.values()], folder / "runs", 1e9).wait(timeout=600) == 0
+
+    return Store(once("resumed", train) / "runs")
+
+
+@pytest.mark.parametrize("name", KILLED)
+def test_two_processes_killed_and_resumed(name: str, together: Store, resumed: Store) -> None:
+    run, undisturbed = resumed.get(KILLED[name]), together.get(KILLED[name])
     assert run is not None
     assert undisturbed is not None
     for key, value in undisturbed.weights("last").items():
         assert torch.equal(value, run.weights("last")[key])
+
+
+# What is registered first is called last: after all that is registered by a library.
+AT_THE_END = """
+import atexit, os
+import torch.distributed as dist
+from softprior.training.runtime import Runtime
+atexit.register(lambda: print(dist.is_initialized()))
+os.environ |= dict(RANK="0", LOCAL_RANK="0", WORLD_SIZE="1", MASTER_ADDR="localhost",
+                   MASTER_PORT="0", ACCELERATE_USE_CPU="true")
+if "{who}" == "theirs":
+    dist.init_process_group("gloo")
+for _ in range(2):
+    Runtime(cpu=True)
+assert dist.is_initialized()
+if "{who}" == "ended":
+    dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize("who", ["ours", "theirs", "ended"])
+def test_a_process_group_is_ended_by_whoever_started_it(who: str) -> None:
+    """Before the interpreter ends: a thread of it that still wants the interpreter would abort."""
+    command = [sys.executable, "-c", AT_THE_END.format(who=who)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{who == 'theirs'}\n"), done.stderr

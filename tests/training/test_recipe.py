@@ -40,13 +40,15 @@ from softprior.training.recipe import OldFormatError
 
 FIRST = Recipe(epochs=2)
 VOTES = TeacherPrior(strength=1.0, temperature=1.0)
+TAUGHT = replace(FIRST, prior=TeacherPrior(), teacher=FIRST, match_smoothing=0.15)
 EXAMPLES = [
     FIRST,
     replace(FIRST, prior=UniformPrior(0.1)),
     replace(FIRST, prior=BetaPrior.matching(0.15), label_weight=0.5, teacher="ema"),
     replace(FIRST, prior=BetaPrior(draw="quantile"), teacher="memory"),
     replace(FIRST, prior=BetaPrior(order="reversed")),
-    replace(FIRST, prior=TeacherPrior(), teacher=FIRST, match_smoothing=0.15),
+    replace(FIRST, prior=BetaPrior(order=-0.25)),
+    TAUGHT,
     replace(FIRST, penalty=ConfidencePenalty(0.2)),
     replace(FIRST, prior="beta", penalty="confidence"),
     list(generations(FIRST, VOTES, 4))[-1],
@@ -68,6 +70,9 @@ def test_every_field_changes_the_digest() -> None:
         "subset": "classes=3",
         "resolution": 16,
         "augment": "crop",
+        "view_size": 16,
+        "normalisation": "imagenet",
+        "split_seed": 1,
         "label_noise": 0.1,
         "optimizer": "adamw",
         "schedule": "cosine",
@@ -111,9 +116,9 @@ def test_every_field_changes_the_digest() -> None:
     changed += [replace(averaged, teacher=EMA(0.9)), replace(averaged, teacher=EMA(mode="train"))]
     changed += [replace(averaged, teacher=EMA(start="random"))]
     changed += [replace(FIRST, channels_last=False), replace(FIRST, fingerprint="other data")]
-    changed += [replace(EXAMPLES[5], teacher_targets=t) for t in ("stored", "permuted")]
+    changed += [replace(TAUGHT, teacher_targets=t) for t in ("stored", "permuted")]
     changed += [taught, replace(taught, teacher="ema"), replace(taught, teacher="memory")]
-    changed += [EXAMPLES[5], replace(EXAMPLES[5], match_smoothing=None)]
+    changed += [TAUGHT, replace(TAUGHT, match_smoothing=None)]
     digests = {recipe.digest for recipe in [FIRST, *changed]}
     assert len(digests) == 1 + len(changed)
 
@@ -122,6 +127,68 @@ def test_digest_is_stable_across_versions() -> None:
     """Runs on disk are found by it: if this changes, FORMAT must go up and CHANGELOG say so."""
     assert Recipe().digest == Recipe.from_dict({}).digest
     assert len(FIRST.digest) == 16
+
+
+SMALL = Recipe(
+    dataset="cifar100",
+    model="resnet8-wide",
+    subset="classes=20,per_class=100",
+    augment="flip",
+    epochs=22,
+    batch_size=32,
+    learning_rate=0.1,
+    select="last",
+    schedule="cosine",
+    weight_decay=5e-4,
+    seed=3,
+)
+# What runs of the small networks are called on disk: a field that is added later, and a change of
+# the large networks, leaves all of these.
+CALLED = {
+    "4cede21ac1926129": Recipe(),
+    "6524da022826456c": Recipe(model="convnet", augment="crop", seed=2),
+    "17ee0ea2e12fd862": Recipe(dataset="cifar10", model="resnet8"),
+    "e9c5833ba35bfc0a": Recipe(dataset="cifar10", model="resnet20"),
+    "2dd9027e5e72ce79": Recipe(dataset="cifar10", model="resnet32"),
+    "71af92f59f3d3900": SMALL,
+    "71355762e19cfcaf": replace(SMALL, resolution=32, augment="resized"),
+    "2a155228caaf47f1": replace(SMALL, prior=UniformPrior(0.15, spread="others")),
+    "141fa9e084230128": replace(SMALL, prior=BetaPrior.matching(0.15), teacher="ema"),
+    "4b628fecddce76fc": replace(
+        SMALL,
+        prior=TeacherPrior(strength=0.6),
+        teacher=replace(SMALL, initialisation=1),
+        match_smoothing=0.15,
+    ),
+}
+
+
+@pytest.mark.parametrize("digest", CALLED)
+def test_runs_of_small_networks_keep_their_names(digest: str) -> None:
+    recipe = CALLED[digest]
+    assert recipe.digest == digest
+    # Whether a field at its default was written or not.
+    assert Recipe.from_dict(recipe.to_dict()).digest == digest
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Recipe), ids=lambda field: field.name)
+def test_a_field_at_its_default_is_in_no_digest(field: dataclasses.Field[Any]) -> None:
+    for recipe in EXAMPLES:
+        values = {**recipe.to_dict(), field.name: getattr(recipe, field.name)}
+        without = {name: value for name, value in values.items() if name != field.name}
+        if getattr(recipe, field.name) == field.default:
+            assert Recipe.from_dict(without).digest == recipe.digest
+            assert field.name == "dataset" or f'"{field.name}"' not in recipe._identity
+
+
+def test_the_split_is_the_seed_s_unless_it_has_its_own() -> None:
+    assert [r.split for r in (FIRST, replace(FIRST, seed=4), replace(FIRST, split_seed=3))] == [
+        *(0, 4, 3),
+    ]
+    assert replace(FIRST, seed=4, split_seed=4) == replace(FIRST, seed=4)  # the same run
+    of_three = replace(FIRST, split_seed=3, seed=1)
+    student = replace(of_three, prior=TeacherPrior(), teacher=replace(of_three, seed=2))
+    assert student.generation == 1  # another seed, and the same split
 
 
 def test_generations_share_the_split_and_differ_in_initialisation() -> None:
@@ -172,6 +239,28 @@ def test_generations_share_the_split_and_differ_in_initialisation() -> None:
             {"prior": TeacherPrior(), "teacher": replace(FIRST, seed=1)},
             r"teacher has seed 1 and student 0: they must share it",
         ),
+        (
+            {"prior": TeacherPrior(), "teacher": replace(FIRST, split_seed=2)},
+            r"teacher has seed 2 and student 0: they must share it",
+        ),
+        (
+            {"prior": TeacherPrior(), "teacher": replace(FIRST, split_seed=2), "split_seed": 1},
+            r"teacher has split_seed 2 and student 1: they must share it",
+        ),
+        (
+            {"prior": TeacherPrior(), "teacher": replace(FIRST, view_size=8)},
+            r"teacher has view_size 8 and student None: .* sees the student's inputs",
+        ),
+        (
+            {"prior": TeacherPrior(), "teacher": replace(FIRST, normalisation="cifar10")},
+            r"teacher has normalisation 'cifar10' and student 'training': they must share it",
+        ),
+        ({"view_size": 3}, r"view_size must be an integer ≥ 4, got 3"),
+        ({"view_size": 8.5}, r"view_size must be an integer ≥ 4, got 8.5"),
+        ({"resolution": "32"}, r"resolution must be an integer ≥ 4, got '32'"),
+        ({"split_seed": -1}, r"split_seed must be an integer ≥ 0, got -1"),
+        ({"split_seed": True}, r"split_seed must be an integer ≥ 0, got True"),
+        ({"normalisation": "imagnet"}, r"unknown normalisation .*: did you mean 'imagenet'"),
     ],
 )
 def test_a_recipe_that_cannot_be_run_says_why(change: dict[str, object], message: str) -> None:
@@ -306,6 +395,9 @@ SPELLINGS: list[Callable[[], list[Recipe]]] = [
     lambda: [Recipe(label_weight=weight) for weight in (None, 1, 1.0)],
     lambda: [Recipe(learning_rate=1), Recipe(learning_rate=1.0)],
     lambda: [Recipe(prior=BetaPrior(a=a)) for a in (5, 5.0)],
+    lambda: [Recipe(prior=BetaPrior(order=order)) for order in ("intact", 1, 1.0)],
+    lambda: [Recipe(prior=BetaPrior(order=order)) for order in ("random", 0, 0.0, -0.0)],
+    lambda: [Recipe(prior=BetaPrior(order=order)) for order in ("reversed", -1, -1.0)],
     lambda: [Recipe(subset=s) for s in ("classes=3,per_class=5", "seed=0, per_class=5, classes=3")],
     lambda: [Recipe(), Recipe(fingerprint="digits"), resolve(Recipe())],
 ]
@@ -503,12 +595,12 @@ def test_every_member_has_a_name_and_a_label() -> None:
     assert ema.EMA() == EMA()
 
 
-def test_running_ranks_have_a_version_of_their_own() -> None:
+@pytest.mark.parametrize("changed", [BetaPrior(among="running"), BetaPrior(draw="quantile")])
+def test_draws_that_have_changed_have_a_version_of_their_own(changed: BetaPrior) -> None:
     """Those stored before are shown and not trained again; other runs are as they were."""
-    running = BetaPrior(among="running")
-    record = records.to_record("prior", running)
+    record = records.to_record("prior", changed)
     assert record["version"] == 2
-    assert records.from_record("prior", record, {}) == running
+    assert records.from_record("prior", record, {}) == changed
     del record["version"]
     assert not records.imported(records.from_record("prior", record, {}))
     assert "version" not in records.to_record("prior", BetaPrior())

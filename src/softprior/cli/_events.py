@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 import time
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +39,25 @@ class Events:
         self.folder = folder
         self.history = history
         self.writer: Any = None
+        self.failed = False
+        self.hook = threading.excepthook
 
     def write(self, row: Mapping[str, float]) -> None:
-        """A row of the history."""
+        """A row of the history; where there is no room a warning, as training does without it."""
+        if self.failed:
+            return
+        try:
+            self._write(row)
+        except OSError as error:
+            self.failed = True
+            why = error.strerror or error
+            warnings.warn(f"{self.folder}: no more events are written: {why}", stacklevel=2)
+
+    def _write(self, row: Mapping[str, float]) -> None:
         if self.writer is None:
             # A killed run may have written epochs after its last checkpoint, which come again, and
             # none of the epoch at whose end it was killed: all take the place of what is there.
+            threading.excepthook = _quiet  # its thread's trouble comes to this one, too
             self.writer = _writer()(str(self.folder), purge_step=1)
             for line in self.history.read_text("utf-8").splitlines():
                 earlier = parse_json(line, self.history)
@@ -57,7 +73,15 @@ class Events:
     def close(self) -> None:
         """Write what is left."""
         if self.writer is not None:
-            self.writer.close()
+            with suppress(OSError):  # told when a row was written
+                self.writer.close()
+        threading.excepthook = self.hook
+
+
+def _quiet(trouble: Any) -> None:
+    """A full disk is told in a line, and not as the traceback of a thread."""
+    if not isinstance(trouble.exc_value, OSError):
+        threading.__excepthook__(trouble)
 
 
 def _writer() -> Any:

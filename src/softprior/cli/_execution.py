@@ -13,7 +13,8 @@ class Execution:
 
     Attributes:
         out: the run goes to OUT/runs/<digest>/.
-        processes: processes that train the one run together.
+        processes: processes that train the one run together; all end where one dies, is stopped
+            for a minute, or keeps the others waiting for 30 minutes (10 on NVIDIA GPUs).
         cpu: stay on the CPU where there is an accelerator.
         keep_blocks: false: let the allocator return freed memory to the system at every step.
         checkpoint_minutes: write a checkpoint every X minutes, within epochs too.

@@ -22,6 +22,8 @@ _ELSEWHERE = {
     "clip_norm": "clip_grad grad_clip max_grad_norm",
     "validation": "val val_split valid",
     "resolution": "image_size img_size input_size size",
+    "view_size": "crop_size crop",
+    "normalisation": "normalization normalize normalise mean std",
     "precision": "fp16 bf16 amp dtype",
     "cpu": "device no_cuda",
     "processes": "nproc gpus world_size",

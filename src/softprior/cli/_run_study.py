@@ -18,8 +18,8 @@ from softprior.experiment.asked import part_taken, recipes_of, with_data
 from softprior.experiment.sections import NoSeedError, rebuild, section
 from softprior.report import terminal
 from softprior.studies import Scale, Study, usual_seeds
-from softprior.studies._shared.recipes import OPTIONS
-from softprior.training import Recipe, Store, images, models, resolve_all
+from softprior.studies._shared.recipes import OPTIONS, as_in_the_paper, base
+from softprior.training import Recipe, Store, images, models, presets, resolve_all
 from softprior.training.runtime import fastest_precision
 
 
@@ -68,7 +68,9 @@ def _asked(options: Namespace) -> dict[str, tuple[Study, Scale]]:
     if options.model is not None:
         models.check(options.model)
     precision = options.precision
-    if precision == "auto":
+    if precision == "auto" and options.scale == "paper":
+        precision = "fp32"  # as the paper's code
+    elif precision == "auto":
         precision = fastest_precision(options.model or "resnet8-wide")
     with progress() as show:
         scale = with_data(
@@ -82,8 +84,10 @@ def _asked(options: Namespace) -> dict[str, tuple[Study, Scale]]:
             ),
             lambda done, total: show("looking at the data: image", done, total, ""),
         )
-    if (line := part_taken(scale)) is not None:
-        say(line)
+    paper = presets.get("paper-resnet34") if as_in_the_paper(scale) else None
+    for line in (part_taken(scale), paper and paper.unnamed(base(scale, 0))):
+        if line is not None:
+            say(line)
     return {
         name: (
             study,

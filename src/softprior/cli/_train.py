@@ -18,8 +18,9 @@ from softprior.cli._target import target
 from softprior.engines import ProcessesError, Together
 from softprior.experiment.single_runs import chain_scores, run_scores
 from softprior.report import terminal
-from softprior.training import Recipe, Store, fit, images, resolve_all
+from softprior.training import Recipe, Store, fit, images, presets, resolve_all
 from softprior.training.allocator import keep_blocks
+from softprior.training.resolve import check_networks
 from softprior.training.runtime import described
 
 
@@ -43,8 +44,13 @@ def train(options: Namespace) -> int:
     recipes = _resolved(recipes, store)
     # Of several processes that somebody else has started, each asks for the same: fit knows then.
     missing = recipes if "RANK" in os.environ else _missing(recipes, store)
+    if len(missing) > 1:
+        check_networks(missing)  # not after the first of them has been trained
     try:
         if missing:
+            preset = None if options.preset is None else presets.get(options.preset)
+            if preset and (line := preset.unnamed(recipes[-1])) and _is_main():
+                say(line)
             _run_with_progress(missing, recipes[-1], store, how)
     except ProcessesError as error:
         say(error)

@@ -57,8 +57,9 @@ def options(words: Sequence[str]) -> Namespace:
     given = parser.given(words)
     layers = [_files.read(file, parser, own) for file in given.get("config", [])]
     layers.append(nested(given))
-    preset = merged(layers, own.is_same).get("preset")
-    fields = {} if preset is None else presets.get(preset).fields
+    asked = merged(layers, own.is_same)
+    preset, dataset = asked.get("preset"), asked.get("dataset", parser.defaults["dataset"])
+    fields = {} if preset is None else presets.get(preset).on(dataset)
     defaults = {n: value for n, value in parser.defaults.items() if "." not in n}
     values = merged(
         [{**defaults, **{role: {} for role in COMPONENTS}}, _as_layer(fields), *layers],

@@ -14,8 +14,10 @@ levels_best; results.json has the names):
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
+import warnings
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -82,13 +84,15 @@ def run(options: Namespace) -> int:
 
     damaged = 0
     for folder in options.folders:
-        if options.verify:
-            whole, wrong = Store(folder / "runs").verify()
-            damaged += len(wrong)
-            for why in wrong.values():
-                print(f"softprior: {why}", file=sys.stderr)
-            print(f"verified: {folder / 'runs'}: {whole} whole, {len(wrong)} not")
-        sections = gather(folder)
+        with warnings.catch_warnings():
+            if options.verify:
+                whole, wrong = Store(folder / "runs").verify()
+                damaged += len(wrong)
+                for path, why in wrong.items():
+                    print(f"softprior: left out: {why}", file=sys.stderr)
+                    warnings.filterwarnings("ignore", re.escape(f"run {path} "))  # told once
+                print(f"verified: {folder / 'runs'}: {whole} whole, {len(wrong)} not")
+            sections = gather(folder)
         if (file := options.update) is not None:
             updated = refresh(file.read_text("utf-8"), sections, str(file))
         terminal.show(sections, console())

@@ -67,7 +67,8 @@ def options(words: Sequence[str]) -> Namespace:
     parser.option(
         "precision",
         _kinds.one_of("auto", "fp32", "bf16"),
-        "of networks on --dataset; auto: bf16 where the hardware supports it natively",
+        "of networks on --dataset; auto: fp32 at paper scale, else bf16 where the hardware "
+        "supports it natively",
         default="auto",
     )
     parser.option("out", _kinds.PATH, "folder for the results", default=Path("results"))

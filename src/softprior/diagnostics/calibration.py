@@ -6,6 +6,7 @@ Throughout, confidence is the largest probability of a prediction, and bins are 
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -186,7 +187,8 @@ def rms_calibration_debiased(logits: Tensor, labels: Tensor, bins: int = BINS) -
 
     Bins of equal numbers of samples, as in :func:`ece_equal_mass`. The second term estimates
     the sampling variance of the accuracy acc_b, by which the plug-in estimate is too large,
-    even for a perfectly calibrated model. A bin of one sample, where it is unknown, counts 0.
+    even for a perfectly calibrated model. A bin of one sample, where it is unknown, counts 0; NaN
+    where no bin has two samples, as where there are no more samples than bins (but for ties).
 
     Source: Kumar, Liang and Ma (2019), the debiased ℓ2 estimator.
 
@@ -205,6 +207,8 @@ def rms_calibration_debiased(logits: Tensor, labels: Tensor, bins: int = BINS) -
     count = torch.bincount(at).double()
     gap = torch.bincount(at, p - right) / count
     accuracy = torch.bincount(at, right) / count
+    if not bool((count > 1).any()):
+        return math.nan
     squares = gap.square() - accuracy * (1 - accuracy) / (count - 1)
     return (count * squares)[count > 1].sum().clamp(min=0).div(len(p)).sqrt().item()
 

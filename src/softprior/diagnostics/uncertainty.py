@@ -41,8 +41,8 @@ def confidence_variance(logits: Tensor, labels: Tensor) -> float:
         (1/n) Σ_i (c_i - mean c)²,   c_i = softmax(f_i)_{y_i}
 
     The population variance (divided by n, not n - 1): the samples are the set that is
-    described, and one sample has variance 0. Source: paper, which names it as the
-    alternative to the entropy of c, :func:`confidence_diversity`.
+    described, and one sample has variance 0. Source: the authors' answer to the paper's reviewers,
+    as an alternative to the entropy of c, :func:`confidence_diversity`, which is the paper's.
 
     Args:
         logits: (n, K), or log-probabilities.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import signal
@@ -111,11 +112,12 @@ class Child:
         """Raises OSError where nobody reads it."""
         assert self.process.stdin is not None
         self.silent = 0.0
+        line = json.dumps(job) + "\n"
         try:
-            self.process.stdin.write(json.dumps(job) + "\n")
+            self.process.stdin.write(line)
             self.process.stdin.flush()
-        except ValueError as error:  # closed already: whoever listens to it has seen it end
-            raise BrokenPipeError(f"{self.name} has ended") from error
+        except ValueError:  # whoever listens to it has seen its end, and closed what was open
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)) from None
 
     def events(self) -> Iterator[dict[str, Any]]:
         """What it reports, until it ends.

@@ -33,7 +33,7 @@ def estimated_seconds(missing: Sequence[Recipe], store: Store, workers: int) -> 
 
 def _alike(r: Recipe) -> list[tuple[Any, ...]]:
     """What decides a run's pace, the nearest first."""
-    whole = (r.data, r.subset, r.resolution, str(r.model), r.precision)
+    whole = (r.data, r.subset, r.resolution, r.view_size, str(r.model), r.precision)
     if isinstance(r.teacher, TeacherSpec):
         two_networks = r.teacher.has_network
     else:

@@ -175,6 +175,8 @@ def measured(name: str, d: Difference, column: Column, level: float = LEVEL) -> 
     >>> measured("Beta", Difference(0.011, 5, 0.002, 4.0), Column(name="Accuracy", percent=True))
     'Beta +1.1 points [+0.545, +1.66]'
     """
+    if math.isnan(d.mean):
+        return f"{name} unknown".strip()
     low, high = d.bounds(level)
     interval = "" if math.isnan(low) else f" [{column.shown(low)}, {column.shown(high)}]"
     return f"{name} {column.shown(d.mean)}{column.gap_unit}{interval}".strip()
@@ -203,11 +205,17 @@ def claim_everywhere(
     level = LEVEL if verdict.outcome == "holds" else simultaneous(flat)
     parts = []
     for name, of in differences.items():
-        means, signs = [d.mean for d in of.values()], [d.sign(level) for d in of.values()]
+        means = [d.mean for d in of.values() if not math.isnan(d.mean)]
+        signs = [d.sign(level) for d in of.values()]
+        unknown = f", unknown in {len(of) - len(means)}" if len(means) < len(of) else ""
+        between = (
+            f" {column.shown(min(means))} to {column.shown(max(means))}{column.gap_unit}"
+            if means
+            else ""
+        )
         parts.append(
-            f"{name} {column.shown(min(means))} to {column.shown(max(means))}{column.gap_unit} "
-            f"({len(of)} {places}: clearly higher in {signs.count(1)}, clearly lower in "
-            f"{signs.count(-1)})"
+            f"{name}{between} ({len(of)} {places}: clearly higher in {signs.count(1)}, clearly "
+            f"lower in {signs.count(-1)}{unknown})"
         )
     evidence = "; ".join(parts)
     return Claim(

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from softprior.studies import Scale, Study
 from softprior.training import Recipe, images
+from softprior.training.resolve import check_networks
 
 
 def with_data(scale: Scale, progress: Callable[[int, int], None] | None = None) -> Scale:
@@ -37,7 +38,8 @@ def recipes_of(name: str, study: Study, scale: Scale) -> list[Recipe]:
     """The recipes of a study.
 
     Raises:
-        ValueError: it does not do what was asked for, or there is too little data for it.
+        ValueError: it does not do what was asked for, there is too little data for it, or the
+            images are too small for a network.
     """
     recipes = list(study.recipes(scale))
     for option, value in _asked(scale).items():
@@ -51,6 +53,10 @@ def recipes_of(name: str, study: Study, scale: Scale) -> list[Recipe]:
                 images.check_split(data, subset, validation)
             except ValueError as error:
                 raise ValueError(f"study {name}: {error}") from error
+    try:
+        check_networks(recipes)
+    except ValueError as error:
+        raise ValueError(f"study {name}: {error}") from error
     return recipes
 
 

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from softprior import diagnostics, seeds, studies
@@ -17,6 +18,7 @@ from softprior.report.diagnosis import scaled
 from softprior.report.files import write_report
 from softprior.report.results import Section, slug
 from softprior.studies import Scale, Study, method
+from softprior.studies._shared.recipes import DISTILLATION
 from softprior.studies._shared.scores import selected
 from softprior.training import Recipe, Run, Store, files
 from softprior.training.locks import exclusive
@@ -106,8 +108,7 @@ def section(name: str, study: Study, scale: Scale, store: Store) -> Section:
     facts = _facts(runs)
     if missing:
         facts["Left out"] = f"seeds with a failed run: {', '.join(map(str, sorted(missing)))}"
-    if unmatched := _unmatched(runs):
-        facts["Not matched"] = "; ".join(unmatched)
+    facts |= _taken(runs)
     on = "" if scale.dataset is None else f" --dataset {shlex.quote(scale.dataset)}"
     on += "" if scale.model is None else f" --model {shlex.quote(scale.model)}"
     on += "".join(f" --{option} {value}" for option, value in scale.options.items())
@@ -218,24 +219,36 @@ def _facts(runs: Sequence[Run]) -> dict[str, str]:
     }
 
 
-def _unmatched(runs: Sequence[Run]) -> list[str]:
-    """Runs whose teacher could not smooth by as much, or as little, as was asked for."""
-    found = []
+def _taken(runs: Sequence[Run]) -> dict[str, str]:
+    """What self-distillation takes from the label where it is not what was asked for, or where
+    its temperature is the official code's and nothing was asked for."""
+    unmatched, fixed = [], []
     for run in runs:
-        recipe, prior = run.recipe, run.prior
-        path = run.path.parent / getattr(recipe.teacher, "digest", "")
-        asked = recipe.match_smoothing
-        if asked is None or prior is None or not (path / "recipe.json").is_file():
+        asked, prior = run.recipe.match_smoothing, run.recipe.prior
+        if (asked is None and prior != DISTILLATION) or (amount := _smoothing(run)) is None:
             continue
-        temperature, weight = prior.teacher_temperature, prior.strength
-        logits, labels = open_run(path).predictions("train")
-        amount = teacher_smoothing(logits, labels, temperature=temperature, weight=weight)
-        if abs(amount - asked) > 1e-3:
-            found.append(
-                f"{method(recipe).label}, seed {recipe.seed}: smooths by {amount:.3g} instead of "
-                f"{asked:g}, as its teacher is wrong too often, or too unsure"
+        if asked is None:
+            fixed.append(amount)
+        elif abs(amount - asked) > 1e-3:
+            unmatched.append(
+                f"{method(run.recipe).label}, seed {run.recipe.seed}: smooths by {amount:.3g} "
+                f"instead of {asked:g}, as its teacher is wrong too often, or too unsure"
             )
-    return found
+    facts = {"Not matched": "; ".join(unmatched)} if unmatched else {}
+    if fixed:
+        how = "with the official code's weight and temperature"
+        facts["Self-distillation"] = f"smooths by {fmean(fixed):.3g} on average, {how}"
+    return facts
+
+
+def _smoothing(run: Run) -> float | None:
+    """What a run's teacher takes from the label on average; None where it is not there."""
+    prior, path = run.prior, run.path.parent / getattr(run.recipe.teacher, "digest", "")
+    if prior is None or not (path / "recipe.json").is_file():
+        return None
+    logits, labels = open_run(path).predictions("train")
+    temperature, weight = prior.teacher_temperature, prior.strength
+    return teacher_smoothing(logits, labels, temperature=temperature, weight=weight)
 
 
 def _distinct(texts: Any) -> str:

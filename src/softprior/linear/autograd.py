@@ -173,10 +173,6 @@ def _find_cause(problem: Problem, hidden: Tensor, weight: Tensor, bias: Tensor |
             raise checks.NotFiniteError(
                 f"{name} has entries that are not finite, the first in {at} ({value})"
             )
-    if problem.class_weight is not None and not float(problem.divisor()):
-        raise ValueError(
-            "the class_weight of all labels is 0, and reduction='mean' divides by their sum"
-        )
     for rows in problem.parts(len(weight)):
         counts = problem.counts_of(rows)
         if isinstance(counts, Tensor):  # a teacher's; the others have been looked at

@@ -111,7 +111,7 @@ class LinearPosteriorLoss(nn.Module):
         outer = self.criterion
         flat = flat_labels(hidden, weight, labels, outer.ignore_index)
         like = logits_like(hidden, weight)
-        class_weight = weights_of_classes(getattr(outer, "class_weight", None), weight, like.dtype)
+        class_weight = weights_of_classes(outer.class_weight, weight, like.dtype)
         problem = Problem(
             flat,
             valid_mask(flat),

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from softprior import checks, devices
+from softprior import checks
 from softprior.counts import (
     Sparse,
     TwoLevel,
@@ -20,6 +19,7 @@ from softprior.linear.autograd import eager, head_loss
 from softprior.linear.head import TeacherHead, check_head, products_dtype, sums_dtype
 from softprior.linear.target import Problem, cut
 from softprior.posterior import REDUCTIONS, Reduction
+from softprior.weights import check_class_weight
 
 
 @eager
@@ -136,16 +136,7 @@ def weights_of_classes(given: Tensor | None, weight: Tensor, dtype: torch.dtype)
     """The class weights, checked against weight (K, D)."""
     if given is None:
         return None
-    checks.floating(given, "class_weight")
-    if given.shape != weight.shape[:1] or given.device != weight.device:
-        raise ValueError(
-            f"class_weight must have shape ({len(weight)},) on {weight.device}, got "
-            f"{tuple(given.shape)} on {given.device}"
-        )
-    if devices.values_visible(given):
-        low, high = (float(v) for v in given.detach().aminmax())
-        if not 0 <= low <= high < math.inf:
-            raise ValueError(f"class_weight must be finite and ≥ 0, found {low:g} to {high:g}")
+    check_class_weight(given, len(weight), weight.device)
     return given.detach().to(dtype)
 
 

@@ -77,9 +77,8 @@ class Problem:
         if self.class_weight is None:
             return len(self.labels) if self.valid is None else self.valid.sum().clamp(min=1)
         weights = self.class_weight[self.labels.clamp(min=0)]
-        if self.valid is None:
-            return weights.sum()
-        return torch.where(self.valid.any(), (weights * self.valid).sum(), 1.0)
+        total = (weights if self.valid is None else weights * self.valid).sum()
+        return torch.where(total == 0, 1.0, total)
 
     def column(self, level: Tensor | float, rows: Rows, dtype: torch.dtype) -> Tensor:
         """A number for each of the rows, (n, 1), 0 where ignored."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from softprior import checks
@@ -44,14 +45,14 @@ class Penalty(Component):
                 f"logits must have the shape of the batch's, {tuple(batch.logits.shape)}, got "
                 f"{tuple(logits.shape)}"
             )
-        checks.finite_logits(logits, valid=batch.valid)
+        checks.finite_logits(logits, valid=batch.valid, masked=batch.class_mask)
         with without_autocast(logits.device):
-            if batch.valid is None:
-                return self._checked(self.losses(logits.to(batch.dtype), batch), len(batch))
-            ignored = ~batch.valid
-            logits = logits.masked_fill(ignored.unsqueeze(1), 0.0)  # may be NaN
+            if batch.valid is not None:
+                logits = logits.masked_fill(~batch.valid.unsqueeze(1), 0.0)  # may be NaN
+            if batch.class_mask is not None:
+                logits = logits.masked_fill(batch.class_mask, -torch.inf)
             each = self._checked(self.losses(logits.to(batch.dtype), batch), len(batch))
-            return each.masked_fill(ignored, 0.0)
+            return each if batch.valid is None else each.masked_fill(~batch.valid, 0.0)
 
     def _checked(self, each: Tensor, size: int) -> Tensor:
         if not isinstance(each, Tensor) or each.shape != (size,):
@@ -63,7 +64,19 @@ class Penalty(Component):
 
     @abstractmethod
     def losses(self, logits: Tensor, batch: Batch) -> Tensor:
-        """The answer, (N,), of logits (N, K) in float32 or wider; weight included."""
+        """The answer, (N,), of logits (N, K) in float32 or wider; weight included.
+
+        Masked classes have a logit of -inf: :meth:`sum` leaves them out.
+        """
+
+    def sum(self, values: Tensor, batch: Batch) -> Tensor:
+        """Sum (N,) of values (N, K) over the classes that are not masked."""
+        mask = batch.class_mask
+        return (values if mask is None else values.masked_fill(mask, 0.0)).sum(-1)
+
+    def mean(self, values: Tensor, batch: Batch) -> Tensor:
+        """Mean (N,) of values (N, K) over the classes that are not masked."""
+        return self.sum(values, batch) / batch.classes_left
 
     def state(self, num_samples: int | None, num_classes: int | None) -> State | None:
         """A fresh state for a penalty that remembers; :meth:`Batch.state` hands it back."""

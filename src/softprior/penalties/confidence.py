@@ -35,4 +35,4 @@ class ConfidencePenalty(Penalty):
 
     def losses(self, logits: Tensor, batch: Batch) -> Tensor:
         log_z = torch.log_softmax(logits, -1)
-        return self.weight * (log_z.exp() * log_z).sum(-1)
+        return self.weight * self.sum(log_z.exp() * log_z, batch)

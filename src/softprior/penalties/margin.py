@@ -45,4 +45,4 @@ class MarginPenalty(Penalty):
 
     def losses(self, logits: Tensor, batch: Batch) -> Tensor:
         below = logits.amax(-1, keepdim=True) - logits
-        return self.weight * (below - self.margin).relu().mean(-1)
+        return self.weight * self.mean((below - self.margin).relu(), batch)

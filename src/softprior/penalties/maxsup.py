@@ -38,4 +38,4 @@ class MaxSup(Penalty):
         return "MaxSup"
 
     def losses(self, logits: Tensor, batch: Batch) -> Tensor:
-        return self.weight * (logits.amax(-1) - logits.mean(-1))
+        return self.weight * (logits.amax(-1) - self.mean(logits, batch))

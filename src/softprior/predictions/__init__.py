@@ -19,7 +19,7 @@ from torch import Tensor
 from softprior import checks
 from softprior.labels import sum_tolerance
 from softprior.predictions import csv, npz, parquet
-from softprior.predictions._columns import BINARY
+from softprior.predictions._columns import BINARY, REMEDY
 
 # What the libraries below raise of files that are damaged, or larger than memory.
 WRONG = (
@@ -73,7 +73,11 @@ def read_predictions(path: str | Path) -> tuple[Tensor, Tensor]:
         scores, are_probabilities, labels = readers[suffix](path)
         logits = _logits(scores, are_probabilities)
         return logits, _labels(logits, labels)
+    except MemoryError as error:
+        raise ValueError(f"{path}: there is not enough memory for it; {REMEDY}") from error
     except (*WRONG, zipfile.BadZipFile) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise ValueError(f"{path}: cannot be read: {os.strerror(error.errno)}") from error
         # Libraries' own errors may have many lines; the first says what is wrong.
         raise ValueError(f"{path}: {(str(error).splitlines() or ['unreadable'])[0]}") from error
 

@@ -95,9 +95,10 @@ def _numbers(name: str, column: Any) -> Any:
     if types.is_decimal(kind):
         column = column.cast("float64")
     elif not (types.is_integer(kind) or types.is_floating(kind)):
-        for row, cell in enumerate(column.to_pylist()):
-            if not _is_number(cell):
-                raise ValueError(f"column {name!r}, row {row}: {cell!r} is not a number")
+        if types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind):
+            for row, cell in enumerate(column.to_pylist()):
+                if not _is_number(cell):
+                    raise ValueError(f"column {name!r}, row {row}: {cell!r} is not a number")
         raise ValueError(f"column {name!r} holds {kind}, wanted numbers")
     return column.to_numpy()
 

@@ -58,8 +58,9 @@ class OnlinePrior(Prior):
         table.check(batch)
         means = table.means.to(batch.dtype)
         if batch.labels.is_floating_point():
-            return self.strength * (batch.labels.to(batch.dtype) @ means)
-        counts = self.strength * means[batch.labels.clamp(min=0)]
+            of_labels = batch.labels.to(batch.dtype) @ means
+            return self.strength * batch.over_classes_left(of_labels)
+        counts = self.strength * batch.over_classes_left(means[batch.labels.clamp(min=0)])
         return counts if batch.valid is None else counts * batch.valid.unsqueeze(1)
 
 

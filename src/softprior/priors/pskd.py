@@ -59,7 +59,7 @@ class PSKDPrior(Prior):
 
     def counts(self, batch: Batch) -> Counts:
         assert batch.teacher_logits is not None  # needs_teacher
-        checks.teacher_matrix(batch.logits, batch.teacher_logits, batch.valid)
+        checks.teacher_matrix(batch.logits, batch.teacher_logits, batch.valid, batch.class_mask)
         p = torch.softmax(batch.teacher_logits, -1, dtype=batch.dtype)
         if batch.valid is not None:  # an ignored row may be NaN
             p.masked_fill_(~batch.valid.unsqueeze(1), 0.0)

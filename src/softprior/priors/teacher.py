@@ -40,7 +40,8 @@ class TeacherPrior(Prior):
         weighting: ``"none"`` or ``"map"``.
         top: m ≥ 1, or None for all classes; K - 1 classes or more are all.
 
-    Source: paper (amortized MAP view; there ω has unnormalised logits). Normalised logits:
+    Source: paper (amortized MAP view; there ω has unnormalised logits), and its official code:
+    strength 0.4, temperature 4, on the teacher alone. Normalised logits:
     ours, and the weight of WTTM (ICLR 2024). ``top``: ours.
 
     >>> prior = TeacherPrior(strength=1.0, temperature=1.0)
@@ -103,7 +104,7 @@ class TeacherPrior(Prior):
     def counts(self, batch: Batch) -> Counts:
         teacher_logits, valid = batch.teacher_logits, batch.valid
         assert teacher_logits is not None  # needs_teacher
-        checks.teacher_matrix(batch.logits, teacher_logits, valid)
+        checks.teacher_matrix(batch.logits, teacher_logits, valid, batch.class_mask)
         if self.top is not None and self.top < batch.num_classes - 1:
             return self._top(teacher_logits, self.top, batch)
         if self.weighting == "map":
@@ -130,7 +131,9 @@ class TeacherPrior(Prior):
         f = likely.values.to(batch.dtype) - largest
         values = (f / self.temperature - level.unsqueeze(1)).exp_()
         values.mul_(self.strength)
-        rest = (total - values.sum(1)).clamp_(min=0) / (batch.num_classes - m)
+        others = batch.classes_left - m
+        others = others.clamp(min=1) if isinstance(others, Tensor) else others
+        rest = (total - values.sum(1)).clamp_(min=0) / others
         if batch.valid is not None:  # an ignored row may be NaN
             values.masked_fill_(~batch.valid.unsqueeze(1), 0.0)
             rest.masked_fill_(~batch.valid, 0.0)

@@ -62,6 +62,6 @@ class UniformPrior(Prior):
 
     def counts(self, batch: Batch) -> Counts:
         if self.spread == "others":
-            return TwoLevel(0.0, self.strength / (batch.num_classes - 1))
-        each = self.strength / batch.num_classes
+            return TwoLevel(0.0, self.strength / batch.others_left)
+        each = self.strength / batch.classes_left
         return TwoLevel(each, each)

@@ -11,7 +11,7 @@ from softprior.evidence.differences import Difference
 from softprior.evidence.tables import Cell, Column, Measured, Table
 
 MISSING = "–"
-DOUBT = "†"
+DOUBT = "*"
 NOTATION = (
     "“a ± b”: mean and sample standard deviation over seeds. “a [b, c]”: mean difference between "
     "the two runs of each seed, and its 95 % interval, which covers other seeds and, on a test "

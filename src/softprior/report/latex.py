@@ -33,7 +33,7 @@ _COMMANDS = {
     "±": "pm", "×": "times", "·": "cdot", "∞": "infty", "≤": "leq", "≥": "geq", "≈": "approx",
     "→": "to", "↑": "uparrow", "↓": "downarrow", "α": "alpha", "β": "beta", "γ": "gamma",
     "δ": "delta", "ε": "varepsilon", "λ": "lambda", "μ": "mu", "σ": "sigma", "τ": "tau",
-    "ω": "omega", "Δ": "Delta", "Σ": "Sigma", "†": "dagger",
+    "ω": "omega", "Δ": "Delta", "Σ": "Sigma",
 }  # fmt: skip
 _MATHEMATICS = {"−": "-", **{c: f"\\{name} " for c, name in _COMMANDS.items()}}
 

@@ -66,7 +66,7 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
         reference = base(scale, seed)
         yield reference
         for smoothing in smoothings:
-            yield from methods(reference, smoothing)[1:]
+            yield from methods(scale, reference, smoothing)[1:]
 
 
 def asked(recipe: Recipe) -> float:

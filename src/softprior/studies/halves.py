@@ -36,8 +36,8 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
     """The methods of the main table, each on all images and on half of every class."""
     for seed in scale.seeds:
         whole = base(scale, seed)
-        yield from methods(whole)
-        yield from methods(half(whole))
+        yield from methods(scale, whole)
+        yield from methods(scale, half(whole))
 
 
 def half(recipe: Recipe) -> Recipe:

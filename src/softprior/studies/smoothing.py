@@ -38,7 +38,7 @@ SEEDS = {"smoke": 2, "desk": 15, "paper": 20}
 def recipes(scale: Scale) -> Iterable[Recipe]:
     """Every method for each seed, matched in split, order and initialisation."""
     for seed in scale.seeds:
-        yield from methods(base(scale, seed))
+        yield from methods(scale, base(scale, seed))
 
 
 def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
@@ -72,11 +72,13 @@ def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:
     )
     yield beside.levels(f"levels_{other}", f"Test set, {EPOCHS[other]}")
     yield _differences(other, beside, other)
+    matched = all(run.recipe.match_smoothing is not None for run in groups[sd])
+    other_than = "" if matched else f" but {sd.label}, whose teacher says how much,"
     yield training_summary(
         groups,
-        f"The target of every regulariser has {100 * (1 - SMOOTHING):g} % on the label on average. "
-        "Label smoothing spreads the rest evenly over the other classes; for the confidence "
-        "penalty, the optimum on one sample counts as the target.",
+        f"The target of every regulariser{other_than} has {100 * (1 - SMOOTHING):g} % on the label "
+        "on average. Label smoothing spreads the rest evenly over the other classes; for the "
+        "confidence penalty, the optimum on one sample counts as the target.",
     )
     predictions = {m: [run.predictions("test") for run in of] for m, of in groups.items()}
     which = about(runs, ACCURACY)

@@ -47,7 +47,7 @@ STUDENT_TEMPERATURES = {"smoke": (2.0,), "desk": (2.0, 4.0), "paper": (2.0, 4.0)
 AMOUNTS = {"smoke": (0.3,), "desk": (0.2, 0.3), "paper": (0.2, 0.3)}
 SMOOTHING_COLUMN = Column(name="Smoothing", percent=True)
 HOW_VARIED = (
-    f"Label weight {1 - WEIGHT:g} is self-distillation as in the other studies: soft weight "
+    f"Label weight {1 - WEIGHT:g} is self-distillation as where smoothing is matched: soft weight "
     f"{WEIGHT:g}, smoothing by {SMOOTHING:.0%}, every sample with the same weight, student's "
     "T = 1; each variant differs from it in one of them."
 )

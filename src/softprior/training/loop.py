@@ -26,7 +26,7 @@ from softprior.training.order import order, parts_of
 from softprior.training.prediction import predict
 from softprior.training.provenance import provenance
 from softprior.training.recipe import Recipe
-from softprior.training.resolve import Progress, load, resolve
+from softprior.training.resolve import Progress, check_networks, load, resolve
 from softprior.training.run import Run
 from softprior.training.runtime import Runtime, first_says, launched
 from softprior.training.state import StepPart, TrainingState
@@ -81,6 +81,8 @@ def fit(
     warn_of_changed_source(recipe, store)
     teacher_run = None
     if isinstance(recipe.teacher, Recipe):
+        if store.get(recipe.teacher) is None:
+            check_networks([recipe])  # not after the teacher has been trained
         again = partial(fit, on_images=on_images, checkpoint_every=checkpoint_every, cpu=cpu)
         teacher_run = again(recipe.teacher, store, on_epoch)
     runtime = Runtime(recipe.precision, cpu=cpu)
@@ -93,7 +95,7 @@ def fit(
     runtime.wait()
     model, teacher, criterion = state.model, state.teacher, state.criterion
     network, ask_teacher = runtime.prepare(model, teacher, recipe.compile)
-    views = Views(data.train.pixels, recipe.augment)
+    views = Views(data.train.pixels, recipe.augment, data.size)
     clock = Clock(state.seconds)
     interval = math.inf if checkpoint_every is None else checkpoint_every
 

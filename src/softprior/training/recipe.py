@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from softprior import checks, records
 from softprior.component import Component
-from softprior.criterion import resolved_label_weight
+from softprior.label_weight import resolved_label_weight
 from softprior.penalties import Penalty
 from softprior.priors import Prior
 from softprior.records import Objects
@@ -54,6 +54,12 @@ class Recipe:
         resolution: bring every image to this many pixels a side.
         augment: "none", "flip", "crop" (4 pixels of padding, and flip), or "resized" (random
             resized crop, and flip).
+        view_size: pixels a side of what the network sees of an image, in training and after it:
+            "resized" crops are brought to this size, and so are whole images; the image's own
+            size unless given.
+        normalisation: mean and standard deviation that the pixels are brought to 0 and 1 by:
+            "training", those of the training images, or the constants that are in use for
+            "cifar10", "cifar100" or "imagenet".
         label_noise: share of the training labels that are made wrong, drawn from the seed.
         noise_kind: "symmetric" (any other class) or "pair" (the next class).
         model: name of a network (``softprior list`` shows them), or a function or class of your
@@ -90,6 +96,7 @@ class Recipe:
         channels_last: keep images as rows of pixels in the network: faster convolutions.
         compile: hand student and teacher to ``torch.compile``.
         validation: fraction of the training set held out, stratified, drawn from the seed.
+        split_seed: draw what is held out from this seed instead: the same for every seed.
         select: which epoch is the run's result, and teaches its students: "best", the one with
             the best validation accuracy (of equally good ones the later), or "last".
         seed: of everything random: split, order, initialisation, draws.
@@ -101,6 +108,8 @@ class Recipe:
     subset: str | None = None
     resolution: int | None = None
     augment: Literal["none", "flip", "crop", "resized"] = "none"
+    view_size: int | None = None
+    normalisation: Literal["training", "cifar10", "cifar100", "imagenet"] = "training"
     label_noise: float = 0.0
     noise_kind: Literal["symmetric", "pair"] = "symmetric"
     model: str | OwnNetwork = "mlp"
@@ -127,6 +136,7 @@ class Recipe:
     channels_last: bool = True
     compile: bool = False
     validation: float = 0.1
+    split_seed: int | None = None
     select: Literal["best", "last"] = "best"
     seed: int = 0
     initialisation: int = 0
@@ -163,6 +173,11 @@ class Recipe:
     def generation(self) -> int:
         """How many frozen teachers stand behind this run."""
         return self.teacher.generation + 1 if isinstance(self.teacher, Recipe) else 0
+
+    @property
+    def split(self) -> int:
+        """The seed that the validation part is drawn from."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     @property
     def effective_label_weight(self) -> float | None:
@@ -220,6 +235,8 @@ class Recipe:
         elif (version := models.version(self.model)) != 1:
             values["model"] = {"name": self.model, "version": version}
         # What the usual mix of somebody's own prior is, a plain record of it does not know.
+        if self.split_seed == self.seed:
+            del values["split_seed"]  # as it is by itself
         known = self.prior is None or records.short_name("prior", self.prior) is not None
         if known and self.label_weight is not None and _is_usual(self.prior, self.label_weight):
             del values["label_weight"]
@@ -355,6 +372,7 @@ def _check_values(r: Recipe) -> None:
     if isinstance(r.model, str):
         models.check(r.model)
     checks.choice("augmentation", r.augment, augment.KINDS)
+    checks.choice("normalisation", r.normalisation, images.NORMALISATIONS)
     checks.choice("kind of label noise", r.noise_kind, ("symmetric", "pair"))
     checks.choice("optimizer", r.optimizer, ("sgd", "adamw"))
     checks.choice("schedule", r.schedule, ("step", "cosine"))
@@ -365,12 +383,13 @@ def _check_values(r: Recipe) -> None:
     checks.number("warmup", r.warmup, 0, 1)
     if r.clip_norm is not None:
         checks.number("clip_norm", r.clip_norm, 0, open_low=True)
-    if r.resolution is not None and r.resolution < 4:
-        raise ValueError(f"resolution must be at least 4 pixels, got {r.resolution}")
     for what in ("epochs", "batch_size", "accumulate"):
         _check_integer(what, getattr(r, what), 1)
     for what in ("seed", "initialisation"):
         _check_integer(what, getattr(r, what), 0)
+    for what, low in {"resolution": 4, "view_size": 4, "split_seed": 0}.items():
+        if getattr(r, what) is not None:
+            _check_integer(what, getattr(r, what), low)
     if r.label_weight is not None:
         checks.number("label_weight", r.label_weight, -1)
     checks.number("learning_rate", r.learning_rate, 0, open_low=True)
@@ -423,10 +442,22 @@ def _check_teacher(r: Recipe) -> None:
     if r.teacher is not None and not asks:
         raise ValueError(f"prior {r.prior} asks no teacher: leave teacher out")
     if isinstance(r.teacher, Recipe):
-        for what in ("subset", "seed", "validation"):
-            mine, theirs = getattr(r, what), getattr(r.teacher, what)
+        own = None not in (r.split_seed, r.teacher.split_seed)
+        of_both = {
+            "subset": (r.subset, r.teacher.subset),
+            "split_seed" if own else "seed": (r.split, r.teacher.split),
+            "validation": (r.validation, r.teacher.validation),
+        }
+        for what, (mine, theirs) in of_both.items():
             if mine != theirs:
                 raise _shared_split(what, mine, theirs)
+        for what in ("view_size", "normalisation"):
+            mine, theirs = getattr(r, what), getattr(r.teacher, what)
+            if mine != theirs:
+                raise ValueError(
+                    f"teacher has {what} {theirs!r} and student {mine!r}: they must share it, as "
+                    "the teacher sees the student's inputs"
+                )
         # Two paths may be one data set: what is in them is compared when they are resolved.
         mine, theirs = r.data, r.teacher.data
         if mine is not None and theirs is not None and mine != theirs:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
-from softprior.training import images
+from softprior.training import images, models
 from softprior.training.images import Dataset, OwnData
 from softprior.training.images.own import FOLDER
+from softprior.training.models import OwnNetwork
+from softprior.training.pretrained import Pretrained
 from softprior.training.recipe import Recipe
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -84,13 +87,51 @@ def _is_there(recipe: Recipe) -> bool:
     return recipe.dataset in images.NAMES or Path(recipe.dataset).expanduser().exists()
 
 
+def check_networks(recipes: Iterable[Recipe]) -> None:
+    """Raise where images do not go through the network of a recipe, or of a teacher behind it.
+
+    Each pair of data and network is tried once, with at most one image decoded.
+
+    Raises:
+        ValueError, TypeError: what :func:`.models.build` says.
+    """
+    tried: set[object] = set()
+    for recipe in recipes:
+        at: object = recipe
+        while isinstance(at, Recipe) and _is_there(at):
+            networks = [at.model]
+            if isinstance(at.teacher, Pretrained):
+                networks.append(at.teacher.model)
+            for network in networks:
+                one = (at.dataset, at.resolution, at.view_size, at.subset, network)
+                if one not in tried:
+                    tried.add(one)
+                    _try_one(at, network)
+            at = at.teacher
+
+
+def _try_one(recipe: Recipe, network: str | OwnNetwork) -> None:
+    data, size = recipe.dataset, recipe.view_size or recipe.resolution
+    enough = models.smallest(network) if isinstance(network, str) else math.inf
+    if size is not None and size >= enough:
+        return
+    shape = images.shape(data, size)
+    if min(shape[1:]) >= enough:
+        return
+    classes = data.classes if isinstance(data, OwnData) else images.classes(data, recipe.subset)
+    models.build(network, shape, len(classes), seed=0)
+
+
 def load(recipe: Recipe, progress: Progress | None = None) -> Dataset:
     """The recipe's data, decoded, split and with its label noise."""
     return images.load(
         str(recipe.dataset),
         seed=recipe.seed,
         validation=recipe.validation,
+        split_seed=recipe.split_seed,
         resolution=recipe.resolution,
+        view_size=recipe.view_size,
+        normalisation=recipe.normalisation,
         subset=recipe.subset,
         label_noise=recipe.label_noise,
         noise_kind=recipe.noise_kind,

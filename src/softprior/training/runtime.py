@@ -7,6 +7,7 @@ prior ranks is the whole batch. (Batch norm sees each process's own part, as eve
 
 from __future__ import annotations
 
+import atexit
 import math
 import os
 from collections.abc import Callable
@@ -129,14 +130,33 @@ def launched() -> int:
 
 
 def _accelerator(precision: str, cpu: bool) -> Any:
+    before = _group()
     # Precision and device are global to a process in accelerate, and ours are the run's.
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=cpu,
         mixed_precision="bf16" if precision == "bf16" else "no",
         # Buffers are averaged after each step instead: see sync_buffers.
         kwargs_handlers=[DistributedDataParallelKwargs(broadcast_buffers=False)],
     )
+    if before is None and (group := _group()) is not None:
+        atexit.register(_leave, group)
+    return accelerator
+
+
+def _group() -> dist.ProcessGroup | None:
+    """Of all processes that were launched together, where they have met."""
+    return dist.group.WORLD if dist.is_available() and dist.is_initialized() else None
+
+
+def _leave(group: dist.ProcessGroup) -> None:
+    """End the process group, if it is still the one that was started here.
+
+    Its threads may still put away the tensors of the last step. One that needs the interpreter for
+    it when that is already at its end would abort the process, after all its work was done.
+    """
+    if group is _group():
+        dist.destroy_process_group()
 
 
 def first_says(ask: Callable[[], T]) -> T:

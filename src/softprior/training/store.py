@@ -20,6 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from softprior.training import files, integrity
+from softprior.training.files import write
 from softprior.training.locks import hidden_folder, sweep, take_away
 from softprior.training.recipe import FORMAT, OldFormatError, Recipe
 from softprior.training.resolve import resolve
@@ -178,10 +179,10 @@ class Store:
         same run first, that one stays.
         """
         with hidden_folder(self.root, recipe.digest) as folder:
-            files.write(folder / "recipe.json", _json(recipe.to_dict()))
-            files.write(folder / "history.jsonl", _lines(history))
-            files.write(folder / "outcome.json", _json(outcome))
-            files.write(folder / "provenance.json", _json({"digest": recipe.digest, **provenance}))
+            write(folder / "recipe.json", _json(recipe.to_dict()))
+            write(folder / "history.jsonl", _lines(history))
+            write(folder / "outcome.json", _json(outcome))
+            write(folder / "provenance.json", _json({"digest": recipe.digest, **provenance}))
             for name in TENSORS:
                 content = {key: t.detach().cpu().contiguous() for key, t in tensors[name].items()}
                 files.write_tensors(folder / f"{name}.safetensors", content)

@@ -71,7 +71,7 @@ def build_teacher(
 def _a_view(recipe: Recipe, data: Dataset) -> Tensor:
     """A view of each training image, drawn as an epoch's are; (n, H, W, C), in memory."""
     pixels = data.train.pixels
-    view = Views(pixels, recipe.augment).epoch(generator("matching", recipe.seed))
+    view = Views(pixels, recipe.augment, data.size).epoch(generator("matching", recipe.seed))
     index = torch.arange(len(pixels), device=pixels.device)
     return torch.cat([view(i).permute(0, 2, 3, 1).cpu() for i in torch.split(index, 512)])
 
@@ -119,8 +119,7 @@ def control_targets(recipe: Recipe, logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _shape(data: Dataset) -> tuple[tuple[int, int, int], int]:
-    _, height, width, channels = data.train.pixels.shape
-    return (channels, height, width), len(data.classes)
+    return (data.train.pixels.shape[-1], *data.size), len(data.classes)
 
 
 def _to_memory_format(model: nn.Module, recipe: Recipe) -> nn.Module:

@@ -25,7 +25,7 @@ class Scale:
         counts: training images of each class; None where nobody has looked, and as many are there
             as the scale takes.
         model: a network by name; None is the scale's.
-        precision: of networks on a data set: digits always train in fp32.
+        precision: of networks on a data set: digits always train in fp32. The paper's code does.
         subset: of the data, instead of the scale's; "all" is everything.
         epochs: instead of the scale's, and so on.
     """
@@ -73,9 +73,10 @@ SUBSETS = {"smoke": (4, 10), "desk": (100, 100)}  # classes, and training images
 MOST_CLASSES = 20
 OPTIONS = ("subset", "epochs", "batch_size", "learning_rate")
 SMOOTHING = 0.15  # taken from the label on average (paper and official code)
-# Not cut out of a padded image but, at any size, out of the image itself.
-_CROPPED = {"tiny-imagenet": "resized", "cub200": "resized"}
-WEIGHT = 0.6  # soft weight of Beta smoothing and self-distillation (official code)
+# Soft weight of Beta smoothing in the official code, and ours of self-distillation, which has 0.4
+# there: where both take as much from the label, neither has more soft weight than the other.
+WEIGHT = 0.6
+DISTILLATION = presets.recipe("paper-resnet34-sd").prior  # the official code's
 
 
 def base(scale: Scale, seed: int) -> Recipe:
@@ -104,11 +105,10 @@ def _usual(scale: Scale, seed: int) -> Recipe:
         model = scale.model or "resnet34"
         preset = presets.NETWORKS.get(f"paper-{model}", presets.NETWORKS["paper-resnet34"])
         fields = {
-            **preset.fields,
+            **preset.on(scale.dataset),
             "dataset": scale.dataset,
             "fingerprint": scale.fingerprint,
             "model": model,
-            "augment": _CROPPED.get(scale.dataset, "crop"),
             "precision": scale.precision,
             "seed": seed,
         }
@@ -155,6 +155,20 @@ def beta(recipe: Recipe, ranked_by: TeacherSpec | None, smoothing: float = SMOOT
     return replace(recipe, prior=BetaPrior.matching(smoothing, strength=WEIGHT), teacher=ranked_by)
 
 
+def average(scale: Scale) -> TeacherSpec:
+    """The average of the student that ranks Beta smoothing; the official code's at paper scale."""
+    if not as_in_the_paper(scale):
+        return EMA()
+    ranks = presets.recipe("paper-resnet34-beta").teacher
+    assert isinstance(ranks, TeacherSpec)
+    return ranks
+
+
+def as_in_the_paper(scale: Scale) -> bool:
+    """Whether the official code decides what is not asked for: digits are not in the paper."""
+    return scale.name == "paper" and scale.dataset is not None
+
+
 def distilled(recipe: Recipe, smoothing: float = SMOOTHING) -> Recipe:
     """Self-distillation at the temperature at which the teacher smooths as much."""
     return replace(
@@ -177,20 +191,26 @@ def _classes(dataset: str, subset: str | None) -> int:
     return len(images.classes(dataset, subset)) if asked is None else asked
 
 
-def methods(recipe: Recipe, smoothing: float = SMOOTHING) -> list[Recipe]:
+def methods(scale: Scale, recipe: Recipe, smoothing: float | None = None) -> list[Recipe]:
     """Cross-entropy and the ways to take the same amount from the label.
 
     Those of the paper's main table, Beta smoothing with two rankings; on digits, where a run costs
-    nothing, the confidence penalty too.
+    nothing, the confidence penalty too. Without an amount it is that of the main table. At paper
+    scale self-distillation is then the official code's, which has a fixed weight and temperature:
+    how much it takes from the label, its teacher says.
     """
+    amount = SMOOTHING if smoothing is None else smoothing
+    fixed = smoothing is None and as_in_the_paper(scale)
     found = [
         recipe,
-        smoothed(recipe, smoothing),
-        beta(recipe, EMA(), smoothing),
-        beta(recipe, Memory(), smoothing),
-        distilled(recipe, smoothing),
+        smoothed(recipe, amount),
+        beta(recipe, average(scale), amount),
+        beta(recipe, Memory(), amount),
+        replace(recipe, prior=DISTILLATION, teacher=teacher(recipe))
+        if fixed
+        else distilled(recipe, amount),
     ]
-    return found if recipe.dataset != "digits" else [*found, penalised(recipe, smoothing)]
+    return found if recipe.dataset != "digits" else [*found, penalised(recipe, amount)]
 
 
 def reachable(scale: Scale, smoothings: Sequence[float]) -> tuple[float, ...]:

@@ -25,16 +25,23 @@ def training_summary(
     note: str,
     facts: Mapping[str, Column] | None = None,
 ) -> Table:
-    """The matched temperature, what was really taken from the labels, and what was memorised."""
+    """The teachers' temperature, what was taken from the labels, and what was memorised."""
+    taught = {
+        method: [r for r in of if r.recipe.prior is not None and r.recipe.prior.needs_teacher]
+        for method, of in groups.items()
+    }
+    fixed = any(run.recipe.match_smoothing is None for of in taught.values() for run in of)
+    temperature = (
+        "the teacher's, which is fixed"
+        if fixed
+        else "the one at which the teacher's probabilities smooth by the same amount"
+    )
     scores = {"accuracy": TRAINING_ACCURACY, "on_label": ON_LABEL}
     found = compare(groups, scores, "last")
 
     def row(method: Method, runs: Sequence[Run]) -> tuple[Cell, ...]:
-        temperatures = [
-            run.prior.teacher_temperature
-            for run in runs
-            if run.prior is not None and run.prior.needs_teacher
-        ]
+        priors = [run.prior for run in taught[method]]
+        temperatures = [prior.teacher_temperature for prior in priors if prior is not None]
         return (
             *method.cells(facts),
             Measured.of(temperatures) if temperatures else "–",
@@ -46,9 +53,9 @@ def training_summary(
     return Table(
         key="training",
         title="On the training set",
-        caption=f"{note} Temperature: the one at which the teacher's probabilities smooth by the "
-        "same amount. Smoothing: what the targets of all epochs took from the labels on average, "
-        "measured as they were trained on. Training accuracy, and mean confidence in the label: "
+        caption=f"{note} Temperature: {temperature}. Smoothing: what the targets of all epochs "
+        "took from the labels on average, measured as they were trained on. Training accuracy, and "
+        "mean confidence in the label: "
         f"{found.about[:1].lower()}{found.about[1:]} Mean ± standard deviation over seeds.",
         columns=(
             Column(name="Method"),

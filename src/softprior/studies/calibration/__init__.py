@@ -116,7 +116,7 @@ class Stage(NamedTuple):
 def recipes(scale: Scale) -> Iterable[Recipe]:
     """All methods at the same average smoothing: the runs of the main table."""
     for seed in scale.seeds:
-        yield from methods(base(scale, seed))
+        yield from methods(scale, base(scale, seed))
 
 
 def show(runs: Sequence[Run]) -> Iterable[Table | Figure | Claim]:

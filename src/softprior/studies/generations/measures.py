@@ -43,6 +43,9 @@ class Chains(NamedTuple):
         alone: test scores of each generation.
         together: test scores of each ensemble.
         training: each generation on the training set.
+        networks: ensembles of the first k of as many independent networks: generation 1 and others
+            like it from other initialisations.
+        independent: test scores of each of these.
     """
 
     generations: list[Method]
@@ -50,17 +53,29 @@ class Chains(NamedTuple):
     alone: Comparison
     together: Comparison
     training: Comparison
+    networks: list[Method]
+    independent: Comparison
 
 
 def chains(runs: Iterable[Run]) -> Chains:
-    """Runs in any order by seed, and in each seed by generation."""
+    """Runs in any order by seed, and in each seed by generation; the first of those without a
+    teacher is generation 1."""
     seeds: dict[int, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: (run.recipe.seed, run.recipe.generation)):
-        seeds.setdefault(run.recipe.seed, []).append(run)
-    n = len(next(iter(seeds.values())))
+    alike: dict[int, list[Run]] = {}  # without a teacher
+    for run in sorted(runs, key=_place):
+        recipe = run.recipe
+        if not recipe.generation:
+            alike.setdefault(recipe.seed, []).append(run)
+        if recipe.generation or run is alike[recipe.seed][0]:
+            seeds.setdefault(recipe.seed, []).append(run)
+    n, most = len(next(iter(seeds.values()))), min(map(len, alike.values()))
     one, many = COLOURS["self-distillation"], COLOURS["label smoothing"]
     generations = [Method(str(k), one, {"k": k}) for k in range(1, n + 1)]
     ensembles = [Method(f"1 to {k}", many, {"k": k}) for k in range(1, n + 1)]
+    networks = [
+        Method(f"{k} independent", COLOURS["cross-entropy"], {"k": k}) for k in range(1, most + 1)
+    ]
+    apart = {m: [Ensemble(of[:k]) for of in alike.values()] for k, m in enumerate(networks, 1)}
     alone = {m: [of[k] for of in seeds.values()] for k, m in enumerate(generations)}
     together = {m: [Ensemble(of[:k]) for of in seeds.values()] for k, m in enumerate(ensembles, 1)}
     three = {name: TEST[name] for name in ("accuracy", "nll", "ece")}
@@ -70,7 +85,13 @@ def chains(runs: Iterable[Run]) -> Chains:
         compare(alone, three),
         compare(together, three),
         compare(alone, TRAINING),
+        networks,
+        compare(apart, three),
     )
+
+
+def _place(run: Run) -> tuple[int, int, int]:
+    return run.recipe.seed, run.recipe.generation, run.recipe.initialisation
 
 
 def teachers(found: Chains, about: About) -> list[list[float]]:

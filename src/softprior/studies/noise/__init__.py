@@ -22,6 +22,7 @@ from softprior.studies._shared.methods import by_method, method, named
 from softprior.studies._shared.recipes import (
     WEIGHT,
     Scale,
+    average,
     base,
     beta,
     distilled,
@@ -44,7 +45,6 @@ from softprior.studies.noise.settings import (
     setting_label,
     settings,
 )
-from softprior.teachers import EMA
 from softprior.training import Recipe, Run
 
 SEEDS = {"smoke": 2, "desk": 10, "paper": 10}
@@ -91,7 +91,8 @@ def recipes(scale: Scale) -> Iterable[Recipe]:
             first = replace(base(scale, seed), label_noise=share, noise_kind=kind)
             earlier = teacher(first)
             yield from (earlier, first, smoothed(first, SMOOTHING))
-            yield from (beta(first, EMA(), SMOOTHING), distilled(first, SMOOTHING))
+            yield beta(first, average(scale), SMOOTHING)
+            yield distilled(first, SMOOTHING)
             for weight in WEIGHTS:
                 yield replace(
                     first,

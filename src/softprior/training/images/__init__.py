@@ -14,7 +14,7 @@ from softprior.training.images import hub
 from softprior.training.images.decode import Job, decoded
 from softprior.training.images.finding import NAMES, check, find
 from softprior.training.images.fingerprinting import fingerprint
-from softprior.training.images.moments import mean_and_std
+from softprior.training.images.moments import NORMALISATIONS, mean_and_std
 from softprior.training.images.noise import Kind, noisy
 from softprior.training.images.own import FOLDER, OwnData
 from softprior.training.images.source import Source
@@ -23,6 +23,7 @@ from softprior.training.images.subset import Subset, drawn, parse, take, without
 
 __all__ = [
     "NAMES",
+    "NORMALISATIONS",
     "Dataset",
     "Images",
     "OwnData",
@@ -35,6 +36,7 @@ __all__ = [
     "load",
     "notes",
     "parse",
+    "shape",
     "stratified",
 ]
 
@@ -59,10 +61,11 @@ class Dataset(NamedTuple):
     validation: Images
     test: Images
     classes: tuple[str, ...]
-    mean: Tensor  # float32 (C,), of the training pixels in 0..255
+    mean: Tensor  # float32 (C,), of pixels in 0..255: inputs are (pixels - mean) / std
     std: Tensor
     description: str  # one line for the user: what was loaded
     official: int
+    size: tuple[int, int]  # (height, width) of what a network sees of each image
 
     @property
     def told(self) -> str:
@@ -101,6 +104,16 @@ def check_split(name_or_path: str | Path, subset: str | None, validation: float)
     _no_class_lost(source, kept)
 
 
+def shape(
+    data: str | Path | OwnData, resolution: int | None = None, cache: Path | None = None
+) -> tuple[int, int, int]:
+    """(channels, height, width) of the first training image; no other is decoded."""
+    part = data.train.part if isinstance(data, OwnData) else _source(data, None, cache).train
+    pixels, _, _ = decoded([Job(part, [0], [0])], resolution)
+    height, width, channels = pixels.shape[1:]
+    return channels, height, width
+
+
 def smallest_class(name_or_path: str | Path, subset: str | None = None) -> int:
     """How many training images the smallest class has, validation included; no image is read."""
     return min(class_counts(name_or_path, subset))
@@ -118,7 +131,10 @@ def load(
     *,
     seed: int,
     validation: float,
+    split_seed: int | None = None,
     resolution: int | None = None,
+    view_size: int | None = None,
+    normalisation: str = "training",
     subset: str | None = None,
     label_noise: float = 0.0,
     noise_kind: Kind = "symmetric",
@@ -134,7 +150,11 @@ def load(
         name_or_path: one of :data:`NAMES`, or a path; ``./digits`` is a path.
         seed: of the validation part and of label noise, and of nothing else.
         validation: fraction of the training part held out, stratified by the true labels.
+        split_seed: of the validation part, instead of ``seed``.
         resolution: resize the centre square of every image to this many pixels.
+        view_size: pixels a side of what a network sees of an image; all of it if None.
+        normalisation: "training", the mean and standard deviation of the training images, or
+            constants by name: see :data:`.moments.CONSTANTS`.
         subset: such as ``classes=20,per_class=200,seed=0``: see :mod:`.subset`.
         label_noise: share of wrong labels in training and validation.
         noise_kind: "symmetric" or "pair".
@@ -152,7 +172,8 @@ def load(
     classes = len(source.classes)
     # Over the whole training part: a sample's label does not depend on who holds it.
     labels = noisy(train.labels, classes, label_noise, noise_kind, generator("noise", seed))
-    held, kept = stratified(train.labels, validation, generator("validation", seed))
+    split = generator("validation", seed if split_seed is None else split_seed)
+    held, kept = stratified(train.labels, validation, split)
     _no_class_lost(source, kept)
 
     place = torch.empty(len(train.labels), dtype=torch.int64)
@@ -165,7 +186,8 @@ def load(
     ]
     pixels, where, converted = decoded(jobs, resolution, progress)
     parts = torch.split(pixels, [len(kept), len(held), len(test.labels)])
-    mean, std = mean_and_std(parts[0])
+    size = _view_size(view_size, parts[0])
+    mean, std = mean_and_std(parts[0], normalisation)
     said = [*source.notes, converted]
     if official < len(test.labels):
         said.append(
@@ -185,7 +207,21 @@ def load(
         std,
         _describe(name_or_path, source, parts, where, said),
         official,
+        size,
     )
+
+
+def _view_size(asked: int | None, pixels: Tensor) -> tuple[int, int]:
+    height, width = pixels.shape[1:3]
+    if asked is None:
+        return height, width
+    if height != width:
+        raise ValueError(
+            f"view_size {asked} is a square, and the images have {height} × {width} pixels "
+            f"(height × width): give a resolution, too, such as {min(height, width)}, which takes "
+            "the centre square of each"
+        )
+    return asked, asked
 
 
 def _no_class_lost(source: Source, kept: Tensor) -> None:

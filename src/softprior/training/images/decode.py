@@ -101,6 +101,11 @@ def _image(content: Any, resolution: int | None) -> Decoded:
     from PIL import Image, ImageOps
 
     own = isinstance(content, np.ndarray)
+    if own and resolution is None and content.dtype == np.uint8 and content.size:
+        if content.ndim == 2:  # pixels as they are wanted: nothing to decode
+            return Decoded("L", content.size, content)
+        if content.shape[2:] == (3,):
+            return Decoded("RGB", content.size // 3, content)
     with Image.fromarray(content) if own else picture.opened(content) as image:
         mode, area = picture.stored_mode(image), image.width * image.height
         remarks = [FRAMES] if picture.has_frames(image) else []

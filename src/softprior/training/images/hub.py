@@ -14,7 +14,9 @@ from softprior.training.images import arrow
 from softprior.training.images.source import Part, Source, source
 
 # Raised whenever equal data give other pixels or another order: the fingerprint then changes, too.
-VERSION = 1
+# Of a path the images that a rule concerns are known, and theirs alone are others; these are not
+# fetched for their fingerprint. 2: they are turned as their EXIF says.
+VERSION = 2
 
 
 class Repository(NamedTuple):

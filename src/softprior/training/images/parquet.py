@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,7 +78,8 @@ def _opened(path: Path) -> _File:
             schema, rows = file.schema_arrow, file.metadata.num_rows
             groups = [file.metadata.row_group(k) for k in range(file.num_row_groups)]
     except (ValueError, OSError, arrow.pyarrow("pyarrow").ArrowException) as error:
-        raise ValueError(f"{path}: not a Parquet file, or truncated ({_first(error)})") from error
+        why = "not a Parquet file, or truncated or damaged"
+        raise ValueError(f"{path}: {_why(error, why)}; copy or write it again") from error
     features = _features(schema)
     image = _column(path, schema, IMAGE, features, "Image")
     label = _column(path, schema, LABEL, features, "ClassLabel")
@@ -187,7 +189,8 @@ def _labels(file: _File) -> tuple[torch.Tensor, tuple[str, ...] | None]:
     try:
         table = arrow.pyarrow("pyarrow.parquet").read_table(file.path, columns=[file.label])
     except (ValueError, OSError, arrow.pyarrow("pyarrow").ArrowException) as error:
-        raise ValueError(f"{file.path}: cannot be read ({_first(error)})") from error
+        why = _why(error, "the Parquet file is damaged, or written in a way that is not read here")
+        raise ValueError(f"{file.path}: {why}; copy or write it again") from error
     return arrow.classified(table.column(0), lambda row: f"{file.path}, row {row}")
 
 
@@ -208,9 +211,11 @@ def _images(file: _File, rows: list[int]) -> Iterator[Any]:
                     yield from arrow.images(chosen, here, lambda row: f"{file.path}, row {row}")
                     start += len(batch)
     except (OSError, arrow.pyarrow("pyarrow").ArrowException) as error:
-        raise ValueError(f"{file.path}: cannot be read ({_first(error)})") from error
+        why = _why(error, "the Parquet file is damaged, or written in a way that is not read here")
+        raise ValueError(f"{file.path}: {why}; copy or write it again") from error
 
 
-def _first(error: Exception) -> str:
-    """Libraries' own errors may have many lines; the first says what is wrong."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _why(error: Exception, otherwise: str) -> str:
+    """What the system says of a file; the words of the libraries below are not for the user."""
+    number = error.errno if isinstance(error, OSError) else None
+    return otherwise if number is None else f"cannot be read: {os.strerror(number)}"

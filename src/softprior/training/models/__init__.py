@@ -99,6 +99,11 @@ def check(name: str) -> None:
         checks.choice("network", name, [*found(), f"{timm.PREFIX}NAME"])
 
 
+def smallest(network: str) -> int:
+    """Pixels from which on any image goes through a network of the package, or of timm."""
+    return SMALLEST_OF_TIMM if network.startswith(timm.PREFIX) else SMALLEST
+
+
 def build(
     network: str | OwnNetwork, shape: tuple[int, int, int], num_classes: int, seed: int
 ) -> nn.Module:
@@ -110,10 +115,9 @@ def build(
         check(network)
         if network.startswith(timm.PREFIX):
             make: Builder = partial(timm.build, network)
-            smallest = SMALLEST_OF_TIMM
         else:
-            make, smallest = found()[network], SMALLEST
-        if min(shape[1:]) >= smallest:
+            make = found()[network]
+        if min(shape[1:]) >= smallest(network):
             return make(shape, num_classes)
         return _build_for_small(make, network, shape, num_classes)
 

@@ -1,6 +1,8 @@
 """Densely connected networks with bottlenecks and compression, DenseNet-BC.
 
 Huang, Liu, van der Maaten and Weinberger, *Densely connected convolutional networks*, CVPR 2017.
+Convolutions start as He et al. have them and the last layer with bias 0, as in the code of the
+self-distillation paper.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ def densenet100(shape: tuple[int, int, int], num_classes: int) -> nn.Module:
 
 
 NETWORKS = {"densenet100": densenet100}
+VERSION = 2  # 1: the last layer's bias as torch has it
 
 
 class DenseNet(nn.Sequential):
@@ -54,6 +57,7 @@ class DenseNet(nn.Sequential):
         self.norm = nn.Sequential(nn.BatchNorm2d(width), nn.ReLU(inplace=True))
         self.head = head(width, num_classes)
         initialise(self)
+        nn.init.zeros_(self.get_parameter("head.2.bias"))
 
 
 class _Layer(nn.Module):

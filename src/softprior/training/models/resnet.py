@@ -3,7 +3,8 @@
 He, Zhang, Ren and Sun, *Deep residual learning for image recognition*, CVPR 2016. Images of up to
 64 pixels enter through a 3×3 convolution of stride 1 without pooling, as in the code of the
 self-distillation paper; larger ones through a 7×7 convolution of stride 2 and a max-pool, and are
-then torchvision's networks, parameter for parameter.
+then torchvision's networks, parameter for parameter. All weights start as torch's layers have them,
+as in that code: of convolutions, U(-1/√n, 1/√n) with n inputs.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ def resnet50(shape: tuple[int, int, int], num_classes: int) -> nn.Module:
 
 
 NETWORKS = {"resnet18": resnet18, "resnet34": resnet34, "resnet50": resnet50}
+VERSION = 2  # 1: convolutions as He et al. have them
 
 
 def projection(inputs: int, outputs: int, stride: int) -> nn.Module:
@@ -111,7 +113,6 @@ class ResNet(nn.Sequential):
                 inputs = block.expansion * width
             self.add_module(f"stage{i + 1}", stage)
         self.head = head(inputs, num_classes)
-        initialise(self)
 
 
 def stem(channels: int, width: int, *, small: bool) -> nn.Sequential:
@@ -130,7 +131,10 @@ def head(inputs: int, num_classes: int) -> nn.Sequential:
 
 
 def initialise(network: nn.Module) -> None:
-    """Convolutions N(0, 2 / fan-out), after He et al., ICCV 2015; the rest as torch has it."""
+    """Convolutions N(0, 2 / fan-out), after He et al., ICCV 2015; the rest as torch has it.
+
+    For the families in the files beside this one: its own three start as torch's layers do.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
