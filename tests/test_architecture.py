@@ -18,7 +18,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 SHARED = {"checks", "devices", "labels", "counts", "margin", "discovery", "gathering"}
 COMPONENT = {"batch", "component"}  # of whoever remembers
 FAMILIES = {"priors", "penalties", "teachers"}
-PUBLIC = COMPONENT | FAMILIES | {"counts", "criterion", "diagnostics", "losses", "posterior"}
+PUBLIC = COMPONENT | FAMILIES
+PUBLIC |= {"counts", "criterion", "diagnostics", "linear", "losses", "posterior"}
 CORE = SHARED | PUBLIC | {"", "kernel", "label_weight", "recent", "matching", "records", "own"}
 
 RUNNING = {"training", "evidence", "studies", "engines", "report"}
@@ -48,6 +49,13 @@ RULES: dict[str, tuple[set[str], set[str]]] = {
         COMPONENT
         | SHARED - {"discovery", "margin"}
         | {"kernel", "label_weight", "layout", "posterior", "priors", "penalties", "weights"},
+        {"torch"},
+    ),
+    # hidden states and a head's weight in place of logits: the loss, and the criterion of it
+    "linear": (
+        COMPONENT
+        | {"checks", "counts", "criterion", "devices", "gathering", "labels"}
+        | {"posterior", "priors", "weights"},
         {"torch"},
     ),
     "losses": ({"checks", "criterion", "penalties", "posterior", "priors"}, {"torch"}),

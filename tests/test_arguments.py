@@ -25,9 +25,11 @@ from softprior import (
     DEFAULT,
     Batch,
     BetaPrior,
+    LinearPosteriorLoss,
     MemoryTeacher,
     PosteriorLoss,
     Sparse,
+    TeacherHead,
     TeacherPrior,
     TwoLevel,
     UniformPrior,
@@ -87,6 +89,12 @@ def with_fields(kind: Callable[..., Any]) -> Call:
 
 SMOOTHED = {"reduction": "mean", "ignore_index": -100}
 WHEN = {"index": index(), "epoch": 1, "epochs": 3}
+HEAD = {
+    "hidden": torch.linspace(-2, 3, 3 * B).reshape(B, 3),
+    "weight": torch.eye(K)[:, :3] + 1,
+    "labels": labels(),
+    "bias": torch.ones(K),
+}
 OBSERVED = {
     "model": nn.Linear(2, K),
     "logits": logits(),
@@ -110,6 +118,43 @@ CALLS: dict[str, Call] = {
         softprior.posterior_loss,
         {"logits": logits(), "labels": logits().softmax(1), "counts": TwoLevel(0.1, 0.1)},
     ),
+    "linear_posterior_loss": Call(
+        softprior.linear_posterior_loss,
+        {
+            **HEAD,
+            "counts": TwoLevel(torch.ones(B), 0.1),
+            "label_weight": 0.5,
+            "softcap": 3.0,
+            "scale": 0.5,
+            "chunk": 2,
+            "class_weight": torch.ones(K),
+            **SMOOTHED,
+        },
+    ),
+    "TeacherHead": Call(
+        TeacherHead,
+        {
+            **{name: HEAD[name] for name in ("hidden", "weight", "bias")},
+            "strength": 0.5,
+            "temperature": 2.0,
+            "weighting": "map",
+            "scale": 0.5,
+            "softcap": 3.0,
+        },
+    ),
+    "LinearPosteriorLoss": Call(
+        LinearPosteriorLoss,
+        {"criterion": PosteriorLoss(), "softcap": 3.0, "scale": 0.5, "chunk": 2},
+    ),
+    **{
+        f"a linear criterion, {type(prior).__name__}": Call(
+            LinearPosteriorLoss(PosteriorLoss(prior)), {**HEAD, "teacher": teacher, **WHEN}
+        )
+        for prior, teacher in (
+            (BetaPrior(), torch.ones(B)),
+            (TeacherPrior(), TeacherHead(HEAD["hidden"], HEAD["weight"])),
+        )
+    },
     "soft_labels": Call(
         softprior.soft_labels,
         {"labels": labels(), "counts": TwoLevel(0.1, 0.1), "label_weight": 0.5, "num_classes": K},

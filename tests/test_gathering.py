@@ -16,7 +16,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from softprior import BetaPrior, PosteriorLoss, Prior, gathering, penalties, priors
+from softprior import (
+    BetaPrior,
+    LinearPosteriorLoss,
+    PosteriorLoss,
+    Prior,
+    TeacherHead,
+    gathering,
+    penalties,
+    priors,
+)
 from softprior.recent import Recent
 
 WORLD, K, STEPS = 2, 4, 3
@@ -34,7 +43,7 @@ PRIORS = {
 }
 RANKED = ("own", "teacher", "confidence")
 KINDS = ("indices", "ignored", "probabilities", "padded")
-CASES = [*itertools.product(PRIORS, RANKED, KINDS)]
+CASES = [*itertools.product(PRIORS, RANKED, (*KINDS, "head"))]
 COMPONENTS: dict[str, Any] = {
     "running": PRIORS["running"],
     **{f"prior {name}": kind() for name, kind in priors.found().items()},
@@ -69,7 +78,11 @@ def run(case: tuple[str, str, str], rank: int = 0, world: int = 1) -> list[tuple
         logits, labels, teacher = (t[rank::world].clone() for t in batch(kind, step))
         logits.requires_grad_()
         advice = {"own": None, "teacher": teacher, "confidence": teacher[:, 0]}[ranked]
-        losses = criterion(logits, labels, advice)
+        if kind == "head":  # whose hidden states are the logits
+            shown = TeacherHead(teacher, torch.eye(K)) if ranked == "teacher" else advice
+            losses = LinearPosteriorLoss(criterion, chunk=2)(logits, torch.eye(K), labels, shown)
+        else:
+            losses = criterion(logits, labels, advice)
         results.append((losses.detach(), torch.autograd.grad(losses.sum(), logits)[0]))
     return results
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from softprior.criterion import PosteriorLoss
     from softprior.diagnostics import DEFAULT, diagnose
     from softprior.experiment import run_study as run_study
+    from softprior.linear import LinearPosteriorLoss, TeacherHead, linear_posterior_loss
     from softprior.losses import (
         beta_smoothing,
         confidence_penalty,
@@ -49,6 +50,7 @@ __all__ = [
     "ConfidencePenalty",
     "EMATeacher",
     "FrozenTeacher",
+    "LinearPosteriorLoss",
     "Memory",
     "MemoryTeacher",
     "Penalty",
@@ -57,6 +59,7 @@ __all__ = [
     "Sparse",
     "State",
     "Teacher",
+    "TeacherHead",
     "TeacherPrior",
     "TeacherSpec",
     "TwoLevel",
@@ -65,6 +68,7 @@ __all__ = [
     "confidence_penalty",
     "diagnose",
     "label_smoothing",
+    "linear_posterior_loss",
     "posterior_loss",
     "self_distillation",
     "soft_labels",
@@ -78,6 +82,7 @@ _NAMES = {
     "criterion": ("PosteriorLoss",),
     "diagnostics": ("DEFAULT", "diagnose"),
     "experiment": ("run_study",),
+    "linear": ("LinearPosteriorLoss", "TeacherHead", "linear_posterior_loss"),
     "losses": ("beta_smoothing", "confidence_penalty", "label_smoothing", "self_distillation"),
     "penalties": ("ConfidencePenalty", "Penalty"),
     "posterior": ("posterior_loss", "soft_labels"),

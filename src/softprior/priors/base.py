@@ -28,6 +28,7 @@ class Prior(Component):
     * counts are finite, ≥ 0 (unless ``signed``), carry no gradient, also at logits of ±1e4;
     * where ``fixed_total`` is true, the counts of each sample add up to ``strength``;
     * permuting the batch permutes the counts (in distribution for random priors);
+    * where ``by_sample`` is true, a part of a batch gets the counts that it gets in the whole;
     * the same generator state gives the same counts;
     * the loss it makes has the gradient of the negative log-posterior of
       ``Dirichlet(1 + counts)`` and passes gradcheck; all forms of counts agree;
@@ -41,6 +42,8 @@ class Prior(Component):
         needs_teacher: whether it cannot do without teacher logits.
         uses_teacher: whether it looks at teacher logits where there are some.
         ranks_only: whether one confidence per sample tells it as much as the teacher's logits.
+        by_sample: whether a sample's counts come from its own label, teacher logits and index
+            alone, without a draw or a state: the prior may then be shown a batch part by part.
         signed: whether counts may be below 0. The posterior reading then ends.
         decides_label_weight: whether the weight of the label changes while it trains; it then
             answers :meth:`label_weight_of`.
@@ -52,6 +55,7 @@ class Prior(Component):
     needs_teacher: ClassVar[bool] = False
     uses_teacher: ClassVar[bool] = False
     ranks_only: ClassVar[bool] = False
+    by_sample: ClassVar[bool] = False
     signed: ClassVar[bool] = False
     decides_label_weight: ClassVar[bool] = False
     matches_smoothing: ClassVar[bool] = False

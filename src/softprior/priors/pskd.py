@@ -43,6 +43,7 @@ class PSKDPrior(Prior):
     fixed_total: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = True
     uses_teacher: ClassVar[bool] = True
+    by_sample: ClassVar[bool] = True
     decides_label_weight: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

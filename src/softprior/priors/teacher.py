@@ -55,6 +55,7 @@ class TeacherPrior(Prior):
     top: int | None = None
     needs_teacher: ClassVar[bool] = True
     uses_teacher: ClassVar[bool] = True
+    by_sample: ClassVar[bool] = True
     matches_smoothing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

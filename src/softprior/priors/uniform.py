@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from softprior import checks
 from softprior.batch import Batch
@@ -42,6 +42,7 @@ class UniformPrior(Prior):
 
     strength: float = 0.15
     spread: Literal["all", "others"] = "all"
+    by_sample: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
