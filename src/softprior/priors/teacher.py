@@ -88,7 +88,7 @@ class TeacherPrior(Prior):
         return self.temperature
 
     def matched(self, smoothing: float, teacher_logits: Tensor, labels: Tensor) -> TeacherPrior:
-        """With the temperature that smooths by so much; where none does, the nearest and a warning."""
+        """The prior that smooths by so much; where none does, the nearest, and a warning."""
         try:
             temperature = matching.teacher_temperature(
                 teacher_logits, labels, smoothing=smoothing, weight=self.strength
