@@ -19,7 +19,7 @@ _MAY_BE_ASKED = {
 
 
 class Unread(Tensor):
-    """Logits that have a shape, a dtype and a device, and no values: who reads them is told so."""
+    """Logits that have a shape, a dtype and a device, and no values: to read them is an error."""
 
     @classmethod
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
