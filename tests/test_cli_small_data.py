@@ -236,8 +236,7 @@ def test_mistakes_in_them_are_told_before_anything_starts(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("scale", "classes"), [("smoke", 3), ("desk", 2), ("paper", 3)])
 def test_all_studies_on_little_data(
     scale: str, classes: int, small: Callable[[int, int], Path], tmp_path: Path
 ) -> None:

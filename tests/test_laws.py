@@ -511,7 +511,7 @@ def test_soft_label_is_the_mode_and_the_minimum(name: str, of: Drawn, label_weig
         torch.testing.assert_close(target, posterior.mode, rtol=1e-6, atol=1e-7)
         on_label = target.gather(1, labels.unsqueeze(1)).squeeze(1)
         taken = smoothing_of(counts, labels, label_weight, of.classes)
-        torch.testing.assert_close(taken.double(), 1 - on_label, rtol=1e-6, atol=1e-7)
+        torch.testing.assert_close(taken.double(), 1 - on_label, rtol=1e-5, atol=1e-6)
         # log 0 is out of reach for logits: nearly 0 has nearly no gradient.
         at = target.clamp(min=1e-30).log().requires_grad_()
         slope = gradient(loss_of(at, labels, counts, label_weight, reduction="sum"), at)
