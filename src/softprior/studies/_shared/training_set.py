@@ -45,7 +45,7 @@ def training_summary(
         return (
             *method.cells(facts),
             Measured.of(temperatures) if temperatures else "–",
-            Measured.of([realised(run) for run in runs]),
+            "–" if _is_penalty(runs) else Measured.of([realised(run) for run in runs]),
             *(found.measured(method, score) for score in scores),
             Measured.of([float(run.outcome["best_epoch"]) for run in runs]),
         )
@@ -72,6 +72,11 @@ def training_summary(
 def realised(run: Run) -> float:
     """How much the targets took from the labels, as it was trained: mean over all epochs."""
     return sum(row["smoothing"] for row in run.history) / len(run.history)
+
+
+def _is_penalty(runs: Sequence[Run]) -> bool:
+    """Whether nothing is taken from the labels because there are no targets but the labels."""
+    return runs[0].recipe.prior is None and runs[0].recipe.penalty is not None
 
 
 def fitted(groups: Mapping[Method, Sequence[Run]], *, first: str = "Method") -> Table:
