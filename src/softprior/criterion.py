@@ -141,10 +141,9 @@ class PosteriorLoss(nn.Module):
         ``class_mask`` and ``sample_weight`` are as in :func:`softprior.posterior_loss`.
         """
         layout = layout_of(logits, labels, self.class_dim)
-        batch = self._batch(
-            *(layout, logits, labels, teacher_logits, index, epoch, epochs), class_mask=class_mask
-        )
-        rows, valid = layout.rows(logits), batch.valid
+        when = (epoch, epochs)
+        rows, batch = self._rows(layout, logits, labels, teacher_logits, index, *when, class_mask)
+        valid = batch.valid
         counts: Counts = TwoLevel(0.0, 0.0) if self.prior is None else self.prior(batch)
         # The package's own priors are tested for the values of their counts.
         values = not self.tested
@@ -196,12 +195,9 @@ class PosteriorLoss(nn.Module):
         if not self.states:
             return
         layout = layout_of(logits, labels, self.class_dim)
-        self._observe(
-            self._batch(
-                *(layout, logits, labels, teacher_logits, index, epoch, epochs),
-                class_mask=class_mask,
-            )
-        )
+        when = (epoch, epochs)
+        _, batch = self._rows(layout, logits, labels, teacher_logits, index, *when, class_mask)
+        self._observe(batch)
 
     @torch.no_grad()
     def _observe(self, batch: Batch) -> None:
@@ -227,21 +223,27 @@ class PosteriorLoss(nn.Module):
             assert isinstance(state, State)
             state.end_epoch()
 
-    def _batch(
-        self, layout: Layout, logits: Tensor, labels: Tensor, *rest: Any, class_mask: Tensor | None
-    ) -> Batch:
-        """What was passed, as rows of classes."""
+    def _rows(
+        self,
+        layout: Layout,
+        logits: Tensor,
+        labels: Tensor,
+        teacher_logits: Tensor | None,
+        index: Tensor | None,
+        epoch: int | Tensor | None,
+        epochs: int | None,
+        class_mask: Tensor | None,
+    ) -> tuple[Tensor, Batch]:
+        """The logits as rows of classes, which may be a copy, and the batch that they make."""
         rows = layout.rows(logits)
         checks.rows_of_classes(rows)
         labels, valid = labels_and_mask(rows, layout.labels(labels), self.ignore_index)
-        teacher_logits, index, *when = rest
         if class_mask is not None:
             class_mask = class_mask_rows(class_mask, logits, layout)
         of_rows = (layout.of_teacher(teacher_logits), layout.of_index(index))
-        epoch, epochs = when
         batch = self._of_rows(rows, labels, *of_rows, epoch, epochs, class_mask)
         batch.valid = valid
-        return batch
+        return rows, batch
 
     def _of_rows(
         self,

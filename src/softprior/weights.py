@@ -69,23 +69,18 @@ def check_masked(
 
     ``class_mask`` (K,) or (N, K), ``labels`` and ``counts`` are of rows.
     """
+    mask = class_mask.expand(len(labels), class_mask.shape[-1])
     if labels.is_floating_point():
-        on_masked = ((labels != 0) & class_mask).any(1)
+        on_masked = ((labels != 0) & mask).any(1)
     else:
-        at = labels.clamp(min=0)
-        on_masked = class_mask[at] if class_mask.ndim == 1 else _at(class_mask, at)
+        on_masked = mask.gather(1, labels.clamp(min=0).unsqueeze(1)).squeeze(1)
     _refuse(on_masked, valid, "labels are on a masked class (class_mask)")
-    nothing_left = class_mask.all(-1).expand(len(labels))
-    _refuse(nothing_left, valid, "class_mask leaves no class")
+    _refuse(mask.all(1), valid, "class_mask leaves no class")
     if isinstance(counts, Tensor):
-        _refuse(((counts != 0) & class_mask).any(1), valid, "counts are on a masked class")
+        _refuse(((counts != 0) & mask).any(1), valid, "counts are on a masked class")
     elif isinstance(counts, Sparse):
-        mask = class_mask.expand(len(labels), class_mask.shape[-1]).gather(1, counts.indices)
-        _refuse((mask & (counts.values != 0)).any(1), valid, "counts are on a masked class")
-
-
-def _at(mask: Tensor, labels: Tensor) -> Tensor:
-    return mask.gather(1, labels.unsqueeze(1)).squeeze(1)
+        on_masked = mask.gather(1, counts.indices) & (counts.values != 0)
+        _refuse(on_masked.any(1), valid, "counts are on a masked class")
 
 
 def _refuse(wrong: Tensor, valid: Tensor | None, message: str) -> None:
