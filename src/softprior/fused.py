@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,20 +12,27 @@ from softprior.counts import label_probabilities
 _BLOCK = 1 << 17  # entries: a few of these fit into the cache
 
 
-def traceable(
-    logits: Tensor,
-    labels: Tensor,
-    valid: Tensor | None,
-    on: Tensor | float,
-    off: Tensor | float,
-    dense: Tensor | None,
-    at: Tensor | None,
-    more: Tensor | None,
-    w: Tensor | None,
-    masked: Tensor | None,
-    each: Tensor | None,
-) -> Tensor:
+class Terms(NamedTuple):
+    """What the losses of samples are made of beside the logits: see :func:`softprior.kernel.loss`.
+
+    What there is one of per sample is a column (B, 1).
+    """
+
+    labels: Tensor
+    valid: Tensor | None
+    on: Tensor | float
+    off: Tensor | float
+    dense: Tensor | None
+    at: Tensor | None
+    more: Tensor | None
+    w: Tensor | None
+    masked: Tensor | None
+    each: Tensor | None
+
+
+def traceable(logits: Tensor, terms: Terms) -> Tensor:
     """The losses by plain autograd: for torch.compile, torch.func and counts with a gradient."""
+    labels, valid, on, off, dense, at, more, w, masked, each = terms
     if valid is not None:
         logits = logits.masked_fill(~valid.unsqueeze(1), 0.0)
     if masked is not None:
@@ -52,26 +59,18 @@ class Fused(torch.autograd.Function):
     def forward(
         ctx: Any,
         logits: Tensor,
-        labels: Tensor,
-        valid: Tensor | None,
-        on: Tensor | float,
-        off: Tensor | float,
-        dense: Tensor | None,
-        at: Tensor | None,
-        more: Tensor | None,
-        w: Tensor | None,
-        masked: Tensor | None,
-        each: Tensor | None,
+        terms: Terms,
         total: Tensor | float,
         divisor: Tensor | int | None,
     ) -> Tensor:
+        labels, valid, on, off, dense, at, more, w, masked, each = terms
         dtype = accumulate(logits)
         ctx.save_for_backward(logits, labels, valid, dense, at, more, w, masked, each)
         if masked is not None:
             logits = logits.masked_fill(masked, -torch.inf)
         top = logits.amax(-1, keepdim=True).to(dtype)
         # What is linear in f is taken of f' = f - max f: no constant in the logits costs precision.
-        linear = _linear(logits, top, labels, on, off, dense, w, masked)
+        linear = _linear(logits, top, terms)
         if at is not None and more is not None:
             of_some = logits.gather(1, at).to(dtype) - top
             if masked is not None:
@@ -112,7 +111,7 @@ class Fused(torch.autograd.Function):
             q = q if at is None else q.scatter_add(1, at, more)
             slope = total * p - q
             slope = slope if masked is None else slope.masked_fill(masked, 0.0)
-            return ((grad * slope).to(logits.dtype), *[None] * 12)
+            return (grad * slope).to(logits.dtype), None, None, None
         p, ctx.p = ctx.p, None
         if p is None:  # a second backward pass through a retained graph
             p = torch.softmax(logits, -1, dtype=accumulate(logits))
@@ -134,20 +133,13 @@ class Fused(torch.autograd.Function):
             p.masked_fill_(masked, 0.0)
         if valid is not None:  # 0 also where an ignored row is NaN
             p.masked_fill_(~valid.unsqueeze(1), 0.0)
-        return (p.to(logits.dtype), *[None] * 12)
+        return p.to(logits.dtype), None, None, None
 
 
-def _linear(
-    logits: Tensor,
-    top: Tensor,
-    labels: Tensor,
-    on: Tensor | float,
-    off: Tensor | float,
-    dense: Tensor | None,
-    w: Tensor | None,
-    masked: Tensor | None,
-) -> Tensor:
+def _linear(logits: Tensor, top: Tensor, terms: Terms) -> Tensor:
     """on · ⟨y, f'⟩ + off · ⟨w, f'⟩ + ⟨dense, f'⟩ (B, 1) of f' = f - top, 0 where masked."""
+    labels, on, off, dense = terms.labels, terms.on, terms.off, terms.dense
+    w, masked = terms.w, terms.masked
     spread = isinstance(off, Tensor) or off != 0
     soft = labels.is_floating_point()
     sums = torch.zeros_like(top) if soft else on * (logits.gather(1, labels).to(top.dtype) - top)

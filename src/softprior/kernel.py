@@ -11,7 +11,7 @@ from torch import Tensor
 
 from softprior import checks, devices
 from softprior.counts import Counts, Sparse, TwoLevel, check_counts
-from softprior.fused import Fused, accumulate, traceable
+from softprior.fused import Fused, Terms, accumulate, traceable
 
 Reduction = Literal["none", "mean", "sum"]
 FEW = 1 << 16  # logits: up to here calls cost more than memory
@@ -77,18 +77,16 @@ def loss(
     divisor: Tensor | int | None = None if reduction == "none" else 1
     if reduction == "mean":
         divisor = divisor_of(logits, labels, valid, class_weight, sample_weight)
-    given = (labels, on, off, dense, more, w, each)
+    terms = Terms(labels, valid, on, off, dense, at, more, w, masked, each)
     if (
-        any(isinstance(t, Tensor) and t.requires_grad for t in given)
+        any(isinstance(t, Tensor) and t.requires_grad for t in terms)
         or torch.compiler.is_compiling()
         or torch._C._are_functorch_transforms_active()
     ):
-        out = traceable(logits, labels, valid, on, off, dense, at, more, w, masked, each)
+        out = traceable(logits, terms)
         out = out if divisor is None else out.sum() / divisor
     else:
-        out = Fused.apply(  # type: ignore[no-untyped-call]
-            *(logits, labels, valid, on, off, dense, at, more, w, masked, each, total, divisor)
-        )
+        out = Fused.apply(logits, terms, total, divisor)  # type: ignore[no-untyped-call]
     return _finite(out, logits, counts, valid, masked, signed)
 
 
